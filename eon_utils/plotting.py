@@ -86,7 +86,9 @@ def heat_sheet(
             ax = axes[row, column]
             _bare(ax)
             if column < len(maps):
-                drawn = ax.imshow(maps[column].cpu(), cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+                drawn = ax.imshow(
+                    maps[column].cpu().numpy(), cmap="viridis", vmin=0, vmax=top, interpolation="nearest"
+                )
                 if row == 0 and column < len(titles):
                     ax.set_title(titles[column])
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
@@ -160,9 +162,9 @@ def _bare(ax: Axes) -> None:
 def _picture(ax: Axes, picture: Tensor) -> None:
     picture = picture.detach().cpu().clamp(0, 1)
     if picture.ndim == 3:
-        ax.imshow(picture.permute(1, 2, 0), interpolation="nearest")
+        ax.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
     else:
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 @dataclass
@@ -255,7 +257,7 @@ def _draw(ax: Axes, name: str, model: nn.Module, images: Tensor) -> None:
     picture = images[:1].detach()
     for place, image in ((-2.75, picture), (blocks[-1][0] + blocks[-1][1] + 0.75, model(picture))):
         w = 1.5 * picture.shape[-1] / picture.shape[-2]
-        shown = image[0].detach().cpu().clamp(0, 1).permute(1, 2, 0)
+        shown = image[0].detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
         ax.imshow(shown, extent=(place, place + w, -0.75, 0.75), interpolation="bilinear", zorder=3)
     ax.text(-3.0, 1.2, name, fontweight="bold", va="center", fontsize=11)
     ax.set_xlim(-3.05, 15.9)

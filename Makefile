@@ -1,0 +1,71 @@
+# Eye of Newt. `make` alone says what there is. Needs GNU make and Python >= 3.10; all else goes into .venv.
+
+PRESET ?= laptop
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# The kernel named python3 is this environment's own, whatever kernels the machine or the user has.
+export JUPYTER_PREFER_ENV_PATH := 1
+export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
+# Threads that wait do not take the cores from others: on a busy machine a training is twice as fast.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help lab course test notebooks site student screenshots clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make lab                   open JupyterLab on the first notebook"
+	@echo "make course [PRESET=smoke] run every notebook headless into runs/, build the site, print the table"
+	@echo "make test                  run every test"
+	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
+	@echo "make site                  build the site of the last run again"
+	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
+	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
+	@echo "make clean                 remove runs/ and caches; the environment in $(VENV) stays"
+	@echo
+	@echo "PRESET is smoke, laptop or full. The first call of any of them sets up $(VENV)."
+
+lab: $(STAMP)
+	$(PY) -m jupyterlab $(ROOT_FLAG) notebooks/00_start_here.ipynb
+
+course: $(STAMP)
+	$(PY) -m eon_utils run --preset $(PRESET)
+
+test: $(STAMP)
+	$(PY) -m pytest
+
+notebooks: $(STAMP)
+	$(PY) -m eon_utils notebooks --only "$(ONLY)"
+
+site screenshots student: $(STAMP)
+	$(PY) -m eon_utils $@
+
+clean:
+	rm -rf runs .pytest_cache .ruff_cache
+	find eon_utils tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+# Written last: a set-up that was interrupted is taken up again by the next call.
+$(STAMP): pyproject.toml
+	@set -e; \
+	python=; \
+	for name in $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11 python3.10; do \
+	  if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    >/dev/null 2>&1; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python >= 3.10 found (python3 is: $$(python3 --version 2>&1 || true))." >&2; \
+	  echo "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	if ! $$python -c 'import venv, ensurepip' >/dev/null 2>&1; then \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "error: $$python has no venv or no ensurepip, so it cannot make an environment." >&2; \
+	  echo "On Debian and Ubuntu: sudo apt-get install python$$version-venv" >&2; exit 1; fi; \
+	echo "Setting up $(VENV) with $$($$python --version): 3 to 6 minutes on a fast line."; \
+	echo "Up to 3 GB are downloaded and 6 GB of disk used, most of it PyTorch with its GPU libraries."; \
+	if [ -e $(VENV) ] && ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  echo "$(VENV) is unfinished or broken: made anew."; $$python -m venv --clear $(VENV); \
+	elif [ ! -e $(VENV) ]; then $$python -m venv $(VENV); fi; \
+	$(PY) -m pip install --disable-pip-version-check -e '.[test]'; \
+	touch $@; \
+	echo "Set up."

@@ -1,0 +1,129 @@
+// The loss chart of the scrubber and the live panel, put in front of both by widgets.py. It is SVG: sharp at
+// every zoom and on paper, in the text colour of whatever theme surrounds it, and a move of the marker changes
+// a few attributes without drawing anything again.
+const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]; // Okabe and Ito's
+const DASHES = ["", "8 4", "9 3 2 3", "2 3", "10 2 2 2 2 2", "2 5"];
+function look(m) {
+  return { stroke: COLOURS[m % 6], "stroke-dasharray": DASHES[m % 6], "stroke-width": 2, fill: "none" };
+}
+
+function add(parent, tag, attributes = {}, text = "") {
+  const svg = tag === "svg" || parent.namespaceURI.endsWith("svg");
+  const space = svg ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
+  const node = document.createElementNS(space, tag);
+  for (const key in attributes) node.setAttribute(key, attributes[key]);
+  node.textContent = text;
+  return parent.appendChild(node);
+}
+
+function bytes(view) {
+  return view.buffer ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view);
+}
+
+const whole = (n) => n.toLocaleString("en");
+function short(v) {
+  if (v >= 1e4) return `${+(v / 1e3).toPrecision(3)}k`;
+  return v >= 1e-4 || v === 0 ? String(+v.toPrecision(3)) : v.toExponential(2).replace(/\.?0+e/, "e");
+}
+function digits(v) {
+  if (v === null) return "not finite";
+  return v >= 1e-4 && v < 1e3 ? v.toPrecision(3) : v.toExponential(2);
+}
+
+function ticks(low, high, dense) {
+  // powers of ten; 2 and 5 between them, or every digit, where the powers alone are too few to read a value
+  for (const digits of [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
+    const found = [];
+    for (let e = Math.floor(low); e <= high; e++)
+      for (const d of digits) {
+        const at = e + Math.log10(d);
+        if (at >= low && at <= high) found.push(d * 10 ** e);
+      }
+    if (found.length >= dense) return found;
+  }
+  return [10 ** low, 10 ** high];
+}
+
+// curves: [{name, steps, values}], positive values only; names are written at the ends when there are several
+function chart(svg, curves, ylabel, firstStep, axis = "training step") {
+  const lx = (step) => Math.log10(Math.max(step, 0.5)); // step 0 stands half a step left of 1
+  let px, py, marker, dots;
+
+  function layout() {
+    const width = svg.clientWidth, height = svg.clientHeight;
+    const values = curves.flatMap((c) => c.values);
+    svg.replaceChildren();
+    px = null;
+    if (!width || !values.length) return;
+    const names = curves.length > 1 ? curves.map((c) => add(svg, "text", { class: "eon-name" }, c.name)) : [];
+    for (const n of names)
+      while (n.getComputedTextLength() > 0.4 * width) n.textContent = `${n.textContent.slice(0, -2)}…`;
+    const label = Math.max(8, ...names.map((n) => n.getComputedTextLength() + 18));
+    const left = 48, right = width - label, top = 24, bottom = height - 40;
+    const x0 = lx(firstStep), x1 = Math.max(x0 + 0.3, ...curves.map((c) => lx(c.steps.at(-1) ?? 0)));
+    const ys = values.map(Math.log10), pad = 0.04 * (Math.max(...ys) - Math.min(...ys)) + 0.01;
+    const y0 = Math.min(...ys) - pad, y1 = Math.max(...ys) + pad;
+    px = (step) => left + ((right - left) * (lx(step) - x0)) / (x1 - x0);
+    py = (value) => bottom - ((bottom - top) * (Math.log10(value) - y0)) / (y1 - y0);
+
+    for (const v of ticks(y0, y1, 2)) {
+      add(svg, "line", { x1: left, x2: right, y1: py(v), y2: py(v), class: "eon-rule" });
+      add(svg, "text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, short(v));
+    }
+    for (const s of [...(firstStep < 1 ? [0] : []), ...ticks(Math.max(x0, 0), x1, 2)]) {
+      add(svg, "line", { x1: px(s), x2: px(s), y1: bottom, y2: bottom + 4, class: "eon-axis" });
+      add(svg, "text", { x: px(s), y: bottom + 17, "text-anchor": "middle" }, short(s));
+    }
+    add(svg, "line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "eon-axis" });
+    add(svg, "text", { x: 0, y: 12 }, `${ylabel} (log)`);
+    add(svg, "text", { x: right, y: height - 4, "text-anchor": "end" }, `${axis} (log)`);
+
+    marker = add(svg, "line", { y1: top, y2: bottom, class: "eon-marker" });
+    curves.forEach((c, m) => {
+      const points = c.steps.map((s, i) => `${px(s).toFixed(1)},${py(c.values[i]).toFixed(1)}`);
+      add(svg, "polyline", { points: points.join(" "), ...look(m), "stroke-linejoin": "round" });
+    });
+    dots = curves.map((c, m) => add(svg, "circle", { r: 4.5, fill: COLOURS[m % 6], class: "eon-dot" }));
+    spread(names, top, bottom, right);
+  }
+
+  function spread(names, top, bottom, right) {
+    // the names stand at the heights where their curves end, pushed apart to one line of text each
+    const ends = curves.map((c, m) => ({ m, x: px(c.steps.at(-1) ?? firstStep), y: py(c.values.at(-1) ?? 1) }));
+    const order = ends.filter((e) => names[e.m] && curves[e.m].values.length).sort((a, b) => a.y - b.y);
+    const gap = Math.min(15, (bottom - top) / order.length);
+    order.forEach((e, i) => (e.at = Math.max(e.y, i ? order[i - 1].at + gap : top)));
+    for (let i = order.length - 1, limit = bottom; i >= 0; i--, limit -= gap) {
+      order[i].at = Math.min(order[i].at, limit);
+      limit = order[i].at;
+    }
+    for (const { m, x, y, at } of order) {
+      const leader = `M${x + 2},${y}L${right + 2},${y}L${right + 10},${at}`;
+      add(svg, "path", { d: leader, stroke: COLOURS[m % 6], fill: "none" });
+      names[m].setAttribute("x", right + 14);
+      names[m].setAttribute("y", at + 4);
+    }
+    names.forEach((n, m) => curves[m].values.length || n.remove());
+  }
+
+  function mark(step, reached, values) {
+    if (!px) return;
+    marker.setAttribute("x1", px(step));
+    marker.setAttribute("x2", px(step));
+    dots.forEach((dot, m) => {
+      dot.setAttribute("visibility", values[m] > 0 ? "visible" : "hidden");
+      if (!(values[m] > 0)) return;
+      dot.setAttribute("cx", px(reached[m]));
+      dot.setAttribute("cy", py(values[m]));
+    });
+  }
+
+  const nearest = (event, steps) => {
+    const x = event.clientX - svg.getBoundingClientRect().left;
+    let best = 0;
+    for (let i = 1; px && i < steps.length; i++)
+      if (Math.abs(px(steps[i]) - x) < Math.abs(px(steps[best]) - x)) best = i;
+    return best;
+  };
+  return { layout, mark, nearest };
+}

@@ -1,0 +1,142 @@
+"""Helpers of the browser tests: a Chromium, a JupyterLab with its token, generated notebooks, a stopwatch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+HERE = Path(__file__).parent
+
+
+def fake_history(steps: int = 400, speed: float = 1.0, pictures: int = 3, size=(192, 132), snapshots: int = 40):
+    """A run that never was: photographs which come out of gray. The fields are those of `training.History`."""
+    from eon_utils.images import PHOTOS, photos
+
+    names = tuple(PHOTOS[i % len(PHOTOS)] for i in range(pictures))
+    target = (255 * photos(size, names)).byte().permute(0, 2, 3, 1).numpy()
+    at = sorted({0, *np.geomspace(1, steps, snapshots - 1).astype(int).tolist()})
+    left = [(1 + s / 3) ** -speed for s in range(steps + 1)]
+    frames = [(target * (1 - left[s]) + 120 * left[s]).astype(np.uint8) for s in at]
+    return SimpleNamespace(
+        loss=[0.1 * v**2 for v in left[1:]],
+        accuracy=[1 - 0.3 * v for v in left[1:]],
+        seconds=[0.01 * s for s in range(steps)],
+        snapshot_steps=at,
+        snapshots=frames,
+        target=target,
+    )
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    """Write a notebook of these code cells, the first of which can import this file."""
+    first = f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom browser import fake_history"
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (first, *cells)])
+    nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    nbformat.write(nb, path)
+    return path
+
+
+def lab_environment(folder: Path) -> dict[str, str]:
+    """Nobody's settings, kernels or trust data base but `folder`'s; the kernel is this environment's own."""
+    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
+    (folder / "data").mkdir(exist_ok=True)
+    own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython")}
+    own |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "JUPYTER_PREFER_ENV_PATH": "1"}
+    return os.environ | own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: Path) -> Iterator[str]:
+    """JupyterLab on a free port, on the notebooks in `folder`; yields an address to put a file name into."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    options = [f"--port={port}", f"--ServerApp.root_dir={folder}", "--ServerApp.port_retries=0", "--allow-root"]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", *options]
+    log = folder / "lab.log"
+    environment = lab_environment(folder / "home") | {"JUPYTER_TOKEN": token}
+    with open(log, "w") as out:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={token}", timeout=2)
+                break
+            assert server.poll() is None, f"JupyterLab did not start:\n{log.read_text()[-2000:]}"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}&reset"
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def open_lab(page, url: str) -> None:
+    """Open a notebook in JupyterLab and wait until its kernel is idle."""
+    page.goto(url)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_function(
+        "() => jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=60_000,
+    )
+
+
+def run_all(page) -> None:
+    """Run all cells, without waiting for their end."""
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells') }")
+
+
+STOPWATCH = """(root) => {
+  const canvases = [...root.querySelectorAll('canvas')].slice(-1);
+  const sum = () => canvases.map(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data
+    .reduce((a, v, i) => (a * 31 + v + i) | 0, 7)).join();
+  window.pixels = sum;
+  window.waits = [];
+  root.addEventListener('keydown', () => {
+    const start = performance.now(), before = sum();
+    const look = () => {
+      if (sum() !== before) waits.push(performance.now() - start);
+      else if (performance.now() - start < 2000) requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  }, true);
+}"""
+
+
+def latency(page, root, moves: int = 30) -> tuple[float, float]:
+    """Key press to changed pixels, in ms, over `moves` presses of an arrow key: median, 95th percentile."""
+    root.evaluate(STOPWATCH)
+    root.query_selector("input[type=range]").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => waits.length === 1")
+    page.evaluate("() => { waits.length = 0 }")
+    for move in range(moves):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("n => waits.length === n", arg=move + 1)
+    waits = page.evaluate("() => waits")
+    return float(np.median(waits)), float(np.percentile(waits, 95))

@@ -1,0 +1,30 @@
+"""What all tests share: the repository, few threads, and a Jupyter home of their own."""
+
+import os
+from pathlib import Path
+
+# Before torch is imported, and for every kernel that a test starts: with more threads than free cores, or with
+# threads that wait by spinning, the same test can be eight times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_jupyter_home(tmp_path_factory):
+    """No test reads or writes the user's Jupyter settings, signatures or kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
+        patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+        yield

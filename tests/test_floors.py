@@ -1,0 +1,54 @@
+"""eon_utils stays small and has floors: a module imports only from floors below its own."""
+
+import ast
+
+import pytest
+
+FLOORS = [
+    {"presets"},
+    {"models", "metrics", "images"},
+    {"training"},
+    {"display"},
+    {"widgets", "plotting", "claims"},
+    {"site"},
+    {"course"},
+    {"release"},
+    {"__main__", "__init__"},
+]
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+
+
+def sources(repo):
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((repo / "eon_utils").glob("*.py"))}
+
+
+def imported(source):
+    """Modules of eon_utils that a source imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = "eon_utils" if node.level and not node.module else node.module
+            module = f"eon_utils.{module}" if node.level and node.module else module
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("eon_utils."))
+
+
+def test_imports_go_down(repo):
+    for module, source in sources(repo).items():
+        assert module in FLOOR, f"eon_utils/{module}.py stands on no floor; add it to {__file__}"
+        for other in imported(source):
+            assert FLOOR[other] < FLOOR[module], f"eon_utils/{module}.py imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("kind", ["py", "js", "css", "html"])
+def test_no_file_is_long(repo, kind):
+    for path in (repo / "eon_utils").glob(f"*.{kind}"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, f"{path.name} is too long to read"
+
+
+def test_the_module_is_small(repo):
+    total = sum(sum(bool(line.strip()) for line in source.splitlines()) for source in sources(repo).values())
+    assert total <= 2200, f"eon_utils has {total} lines (blank ones not counted)"

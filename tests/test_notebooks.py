@@ -1,0 +1,179 @@
+"""The committed notebooks: their form, their freshness, and whether they still say what they said."""
+
+import ast
+import base64
+import re
+import statistics
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from eon_utils import course, release, site
+
+NAMES = ("00_start_here", "01_image_reconstruction_sanity", "02_deep_image_reconstruction")
+MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
+SANITIZE = """[a claim that is checked under the laptop preset only]
+regex: (?m)^(holds|not at this preset) +
+replace: checked\x20\x20
+"""
+
+
+@pytest.fixture(params=NAMES)
+def path(request, repo):
+    """Each notebook's path; a notebook that is not written yet is skipped."""
+    found = repo / "notebooks" / f"{request.param}.ipynb"
+    if not found.exists():
+        pytest.skip(f"{found.name} is not there yet")
+    return found
+
+
+@pytest.fixture
+def nb(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(nb):
+    return [cell for cell in nb.cells if cell.cell_type == "code"]
+
+
+def results(nb):
+    return [output for cell in code(nb) for output in cell.outputs]
+
+
+def printed(nb):
+    return "\n".join(o.get("text", "") + str(o.get("data", {}).get("text/plain", "")) for o in results(nb))
+
+
+# --- form ---
+
+
+def test_executed_once_in_order_without_error(nb):
+    nbformat.validate(nb)
+    counts = [cell.execution_count for cell in code(nb) if cell.source.strip()]
+    assert counts == list(range(1, len(counts) + 1)), "run: make notebooks"
+    assert not [output.evalue for output in results(nb) if output.output_type == "error"]
+
+
+def test_outputs_belong_to_this_code(nb):
+    assert nb.metadata.get("eon", {}).get("code_sha256") == release.code_hash(nb), "run: make notebooks"
+
+
+def test_committed_form(nb, path):
+    text = path.read_text(encoding="utf-8")
+    assert nb.metadata.kernelspec.name == "python3"
+    assert "widgets" not in nb.metadata and site.VIEW not in text and "papermill" not in nb.metadata
+    assert not [c.id for c in nb.cells if "papermill" in c.metadata or "execution" in c.metadata]
+    assert len(text.encode()) <= 1_500_000
+    clean = nbformat.read(path, as_version=4)
+    release.tidy(clean)
+    assert clean == nb, "run: python -m eon_utils notebooks --clean-only"
+
+
+def test_pictures_are_small_and_described(nb):
+    for output in site.images(nb):
+        said = output.metadata.get("image/png", {}).get("alt", "")
+        assert len(said) >= 20, f"no alt text, or one that says nothing: {said!r}"
+        assert len(base64.b64decode(output.data["image/png"])) <= 150_000, said
+
+
+def test_names_no_machine(nb):
+    texts = [cell.source for cell in nb.cells] + [printed(nb)]
+    texts += [str(o.get("data", {}).get("text/html", "")) for o in results(nb)]
+    assert not [match[0] for text in texts if (match := MACHINE.search(text))]
+
+
+def test_anatomy(nb, path):
+    sources = [cell.source for cell in code(nb)]
+    markdown = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    prose = re.sub(r"```.*?```", "", markdown, flags=re.S)
+    assert len(nb.cells) <= 40 and (len(nb.cells) >= 25 or path.stem == NAMES[0])
+    assert len(re.findall(r"^# ", prose, re.M)) == 1 and nb.cells[0].source.startswith("# ")
+    assert len(re.findall(r"[A-Za-z]{2,}", re.sub(r"\]\([^)]*\)", "]", prose))) <= 2500
+    assert statistics.median(len(source.splitlines()) for source in sources) <= 8
+    assert len([c for c in nb.cells if "parameters" in c.metadata.get("tags", [])]) == 1
+    deeper = [s for s in sources if re.search(r"^\s*(from|import) eon_utils\.", s, re.M)]
+    assert not deeper, "a notebook reads `import eon_utils as eon` and nothing deeper"
+
+
+def test_parameters_are_literals_with_a_comment(nb, path):
+    source = next(c.source for c in nb.cells if "parameters" in c.metadata.get("tags", []))
+    for line in source.splitlines():
+        assert re.fullmatch(r"#.*|\w+(: [\w| \[\],]+)? = [^#]+  # \S.*", line), line
+    assert len(course.parameters(path)) == len(ast.parse(source).body)
+    assert course.parameters(path)["preset"] == ("laptop", ["str"])
+
+
+def test_links_lead_somewhere(nb, path):
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((?![a-z]+:|#)([^)\s#]+)", cell.source):
+                assert (path.parent / target).exists(), target
+
+
+# --- what is made from them ---
+
+
+def test_screenshots_are_those_of_the_notebooks(repo):
+    folder = repo / "notebooks"
+    named = {}
+    for path in folder.glob("*.ipynb"):
+        for output in site.images(nbformat.read(path, as_version=4)):
+            if name := output.metadata.get("screenshot"):
+                assert f"{name}.png" not in named, f"two outputs are named {name}"
+                named[f"{name}.png"] = base64.b64decode(output.data["image/png"])
+    saved = {path.name: path.read_bytes() for path in (repo / "screenshots").glob("*.png")}
+    assert saved == named, "run: make screenshots"
+
+
+def test_readme_table_is_that_of_the_ledger(repo):
+    readme = repo / "README.md"
+    if not readme.exists() or release.BEGIN not in readme.read_text(encoding="utf-8"):
+        pytest.skip("the README has no table yet")
+    text = readme.read_text(encoding="utf-8")
+    assert release.with_table(text, course.read_ledger(repo / "data" / "ledger.json")) == text, (
+        "run: make screenshots"
+    )
+
+
+# --- running them ---
+
+
+@pytest.mark.notebook
+def test_says_at_smoke_what_it_said(nb, tmp_path):
+    for cell in nb.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            assert 'preset = "laptop"' in cell.source
+            cell.source = cell.source.replace('preset = "laptop"', 'preset = "smoke"')
+    nbformat.write(nb, tmp_path / "smoke.ipynb")
+    (tmp_path / "sanitize.cfg").write_text(SANITIZE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    words = ["--nbval-lax", "--nbval-current-env", "--nbval-sanitize-with", "sanitize.cfg", "smoke.ipynb", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=tmp_path, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+@pytest.mark.notebook
+def test_takes_other_parameters(path, tmp_path):
+    known = course.parameters(path)
+    given = {name: value for name, value in {"seed": 3, "steps": 12}.items() if name in known}
+    ran = papermill.execute_notebook(
+        path, tmp_path / "out.ipynb", {"preset": "smoke", **given}, cwd=path.parent, progress_bar=False
+    )
+    said = printed(ran)
+    assert "seed" not in given or re.search(r"\bseed\W+3\b", said), "the resolved seed is not printed"
+    assert "steps" not in given or re.search(r"\bsteps\W+12\b", said), "the resolved steps are not printed"
+
+
+@pytest.mark.notebook
+def test_refuses_an_unknown_preset_by_itself(path, tmp_path):
+    with pytest.raises(PapermillExecutionError) as raised:
+        papermill.execute_notebook(
+            path, tmp_path / "out.ipynb", {"preset": "huge"}, cwd=path.parent, progress_bar=False
+        )
+    assert "huge" in raised.value.evalue and "smoke, laptop, full" in raised.value.evalue
