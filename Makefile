@@ -9,8 +9,6 @@ ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 # The kernel named python3 is this environment's own, whatever kernels the machine or the user has.
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
-# Threads that wait do not take the cores from others: on a busy machine a training is twice as fast.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help lab course test notebooks site student screenshots clean
 .DEFAULT_GOAL := help

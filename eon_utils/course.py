@@ -211,7 +211,6 @@ def use_own_kernel() -> None:
     own = str(Path(sys.prefix) / "share" / "jupyter")
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [own, os.environ.get("JUPYTER_PATH")]))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not take the cores from others
 
 
 def report(done: Sequence[tuple[str, NotebookNode]], rows: Sequence[dict], out: Path) -> None:

@@ -54,7 +54,7 @@ def contact_sheet(
         len(rows),
         columns,
         squeeze=False,
-        figsize=(cell * columns + 0.9, len(rows) * (cell * h / w + (0.3 if notes else 0.06)) + 0.35),
+        figsize=(cell * columns + 0.9, len(rows) * (cell * h / w + (0.24 if notes else 0.05)) + 0.3),
     )
     for row, (name, pictures) in enumerate(rows.items()):
         for column in range(columns):

@@ -120,7 +120,9 @@ def describe(nb: NotebookNode, href: str) -> dict:
     paragraphs = [plain(p).removeprefix("The question: ") for p in re.findall(r"<p>(.*?)</p>", first, re.S)]
     asked = [p[: p.index("?") + 1] for p in paragraphs if "?" in p] or [p for p in paragraphs if p]
     pictures = list(images(nb))
-    best = next((o for o in pictures if o.metadata.get("screenshot")), pictures[0] if pictures else None)
+    named = [o for o in pictures if o.metadata.get("screenshot")]
+    named.sort(key=lambda o: not o.metadata.screenshot.endswith("_scrubber"))  # what moves makes the best cover
+    best = next(iter(named or pictures), None)
     eon, run = nb.metadata.get("eon", {}), nb.metadata.get("papermill", {})
     seconds = eon.get("seconds") or run.get("duration") or 0
     return {

@@ -61,7 +61,8 @@ class TrainingRun:
     usable. A loss that is NaN or above `explode` times the first one ends the loop too, in the last good state.
 
     model, optimizer: any; without an optimizer, Adam(lr), fused (one pass
-    over the weights instead of many). steps: updates in all. probe: images (N, 3, H, W) in
+    over the weights instead of many). cooldown: over this last share of the steps the rate falls to 0, which
+    settles what a constant rate keeps shaking. steps: updates in all. probe: images (N, 3, H, W) in
     [0, 1] reconstructed at <= 60 log-spaced steps, and at `marks`. measure: called with the model (eval mode, no
     gradient) at the same steps, returns numbers to keep. live: a panel of `live_panel()`, or None. resume: go on
     from the checkpoint `folder/name.safetensors` if there is one. fabric: for several GPUs, nodes or another
@@ -75,6 +76,7 @@ class TrainingRun:
         *,
         name: str,
         lr: float = 1e-3,
+        cooldown: float = 0.0,
         optimizer: torch.optim.Optimizer | None = None,
         probe: Tensor | None = None,
         marks: tuple[int, ...] = (),
@@ -90,6 +92,7 @@ class TrainingRun:
         self.module = model
         optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
+        self.cooldown, self.rates = cooldown, [group["lr"] for group in optimizer.param_groups]
         self.steps, self.name, self.explode, self.measure, self.live = steps, name, explode, measure, live
         self.probe = None if probe is None else self.fabric.to_device(probe)
         self.at = _log_spaced(steps, marks)
@@ -168,6 +171,7 @@ class TrainingRun:
                     if self.done in self.at:
                         self._snapshot()
                     self.wrapped.train()
+                    self._set_rates()
                     given = batch if batch is not None else self.fabric.to_device(stream(self.done))
                     start = time.perf_counter()
                     yield self.done, given
@@ -190,6 +194,12 @@ class TrainingRun:
                 self.status = "failed"
             bar.close()
             self._finish(seconds)
+
+    def _set_rates(self) -> None:
+        """Over the last `cooldown` share of the steps the learning rates fall in a straight line towards 0."""
+        left = (self.steps - self.done) / max(self.cooldown * self.steps, 1)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * min(1.0, left)
 
     def _finish(self, seconds: float) -> None:
         loss = f", loss {self.history.loss[-1]:.3g}" if self.history.loss else ""

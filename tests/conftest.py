@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-# Before torch is imported, and for every kernel that a test starts: with more threads than free cores, or with
-# threads that wait by spinning, the same test can be eight times slower.
+# Before torch is imported, and for every kernel that a test starts: with more threads than free cores the same
+# test can be eight times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch

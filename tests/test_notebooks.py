@@ -11,6 +11,7 @@ import nbformat
 import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
 from eon_utils import course, release, site
 
@@ -159,15 +160,24 @@ def test_says_at_smoke_what_it_said(nb, tmp_path):
 
 
 @pytest.mark.notebook
-def test_takes_other_parameters(path, tmp_path):
+def test_takes_other_parameters_and_own_pictures(path, tmp_path):
+    mine = tmp_path / "my pictures"
+    mine.mkdir()
+    for name, colour in (("sea", "teal"), ("sand", "khaki")):
+        Image.effect_mandelbrot((300, 200), (-2, -1.2, 0.8, 1.2), 30).convert("RGB").save(mine / f"{name}.png")
+        Image.new("RGB", (200, 300), colour).save(mine / f"{name}_plain.jpg")
+    (mine / "notes.txt").write_text("no picture")
     known = course.parameters(path)
-    given = {name: value for name, value in {"seed": 3, "steps": 12}.items() if name in known}
+    given = {"seed": 3, "steps": 12, "images": str(mine)}
+    given = {name: value for name, value in given.items() if name in known}
     ran = papermill.execute_notebook(
         path, tmp_path / "out.ipynb", {"preset": "smoke", **given}, cwd=path.parent, progress_bar=False
     )
     said = printed(ran)
-    assert "seed" not in given or re.search(r"\bseed\W+3\b", said), "the resolved seed is not printed"
+    assert re.search(r"\bseed\W+3\b", said), "the resolved seed is not printed"
     assert "steps" not in given or re.search(r"\bsteps\W+12\b", said), "the resolved steps are not printed"
+    assert "notes.txt" in said, "what was skipped is not named"
+    assert "not with these parameters" in said
 
 
 @pytest.mark.notebook
