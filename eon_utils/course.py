@@ -33,7 +33,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 log = logging.getLogger("papermill")
 
-BUDGETS = {"smoke": "about 20 s", "laptop": "up to 3 min", "full": "minutes on a GPU, up to an hour on a CPU"}
+BUDGETS = {"smoke": "about 20 s", "laptop": "up to 3 min", "full": "up to 30 min on two cores"}
 
 
 def select(only: str = "", root: Path = ROOT) -> list[Path]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from eon_utils.display import table
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the order of first use
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), "-")
 
 STYLE = {
@@ -49,7 +50,7 @@ def contact_sheet(
     """
     columns = min(most, max(len(pictures) for pictures in rows.values()))
     h, w = next(iter(rows.values())).shape[-2:]
-    cell = 8.4 / max(columns, 3)
+    cell = _cell(len(rows), columns, h / w, 24)
     fig, axes = plt.subplots(
         len(rows),
         columns,
@@ -70,6 +71,11 @@ def contact_sheet(
     return fig
 
 
+def _cell(rows: int, columns: int, aspect: float, area: float) -> float:
+    """Width in inches of one picture in a grid: at most `area` square inches of pictures keep a PNG small."""
+    return min(8.0 / max(columns, 3), math.sqrt(area / (rows * columns * aspect)))
+
+
 def heat_sheet(
     rows: dict[str, Tensor], titles: Sequence[str] = (), label: str = "", top: float | None = None
 ) -> Figure:
@@ -77,7 +83,7 @@ def heat_sheet(
     columns = min(6, max(len(maps) for maps in rows.values()))
     h, w = next(iter(rows.values())).shape[-2:]
     top = top or float(np.percentile(torch.cat([m.flatten() for m in rows.values()]).cpu().numpy(), 99.5))
-    cell = 8.0 / max(columns, 3)
+    cell = _cell(len(rows), columns, h / w, 17)
     fig, axes = plt.subplots(
         len(rows), columns, squeeze=False, figsize=(cell * columns + 1.4, len(rows) * (cell * h / w + 0.06) + 0.35)
     )
@@ -104,11 +110,15 @@ def curves(
     log: str = "",
     marker: str = "",
 ) -> Axes:
-    """Lines with direct labels at their right ends. series: name -> (x, y); log: "x", "y" or "xy"."""
+    """Lines with direct labels at their right ends. series: name -> (x, y); log: "x", "y" or "xy".
+
+    A name keeps its colour and dashes in all figures of a notebook.
+    """
     if ax is None:
         ax = plt.subplots(figsize=(8.6, 4))[1]
     ends = []
-    for index, (name, (x, y)) in enumerate(series.items()):
+    for name, (x, y) in series.items():
+        index = LOOKS.setdefault(name, len(LOOKS))
         x, y = torch.as_tensor(x).cpu().numpy(), torch.as_tensor(y).cpu().numpy()
         colour = COLOURS[index % len(COLOURS)]
         ax.plot(x, y, color=colour, linestyle=DASHES[index % len(DASHES)], lw=1.8, marker=marker, ms=4)

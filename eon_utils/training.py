@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 import os
@@ -156,7 +157,7 @@ class TrainingRun:
         """The loop around the reader's loop: what happens before, between and after the steps."""
         batch = self.fabric.to_device(stream) if isinstance(stream, Tensor) else None
         seconds = self.history.seconds[-1] if self.history.seconds else 0.0
-        self.status, self.stopping, shown, saved = "running", False, 0.0, time.monotonic()
+        self.status, self.stopping, shown, told, saved = "running", False, 0.0, False, time.monotonic()
         bar = tqdm(
             total=self.steps,
             initial=self.done,
@@ -184,6 +185,10 @@ class TrainingRun:
                     if self.live and time.monotonic() - shown > 0.1:
                         self._show(seconds)
                         shown = time.monotonic()
+                    if not (self.live or told) and seconds > 5:
+                        told, left = True, (self.steps - self.done) * seconds / len(self.history.seconds)
+                        if left > 60:
+                            self._say(f"{self.name}: about {left / 60:.0f} minutes to go on this machine")
                     if time.monotonic() - saved > 60:
                         self.save()
                         saved = time.monotonic()
@@ -261,7 +266,11 @@ class TrainingRun:
             tensors[f"history.{key}"] = torch.tensor(getattr(self.history, key), dtype=torch.float64)
         if self.history.snapshots:
             tensors["history.snapshots"] = torch.from_numpy(np.stack(self.history.snapshots))
-        about = {"step": str(self.done), "name": self.name, "measures": json.dumps(self.history.measures)}
+        about = {
+            "step": str(self.done),
+            "measures": json.dumps(self.history.measures),
+            "probe": self._fingerprint(),
+        }
         partial = self.path.with_suffix(".partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -274,6 +283,10 @@ class TrainingRun:
             partial.unlink(missing_ok=True)
             warnings.warn(f"checkpoint {self.path.name} not written ({error}); the training goes on", stacklevel=2)
 
+    def _fingerprint(self) -> str:
+        target = self.history.target
+        return "" if target is None else hashlib.sha256(target.tobytes()).hexdigest()
+
     def _load(self) -> None:
         if not self.path.exists():
             self._say(f"{self.name}: no checkpoint to resume, starting anew")
@@ -281,10 +294,12 @@ class TrainingRun:
         try:
             with safe_open(self.path, framework="pt") as file:
                 about, saved = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            if about["probe"] != self._fingerprint():
+                raise RuntimeError("it was trained on other pictures, or at another size")
             self.module.load_state_dict({k[6:]: v for k, v in saved.items() if k.startswith("model.")})
-        except (SafetensorError, RuntimeError) as error:
+        except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
             remedy = "train with resume=False to start anew (the old file is kept as .previous)"
-            raise ValueError(f"{self.path.name} does not fit this model; {remedy}: {error}") from error
+            raise ValueError(f"cannot resume from {self.path.name}; {remedy}: {error}") from error
         state: dict[int, dict[str, Tensor]] = {}
         for key in (k for k in saved if k.startswith("optimizer.")):
             _, index, entry = key.split(".")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import nbformat
@@ -88,6 +91,25 @@ def moves_by_drag(page, root) -> bool:
     page.mouse.up()
     right = page.evaluate("pixels()"), root.query_selector(".eon-caption").inner_text()
     return left[0] != right[0] and left[1] != right[1]
+
+
+def test_the_course_and_its_site(page, repo, tmp_path):
+    """What `make course PRESET=smoke` does, then the site: from the index to a lesson whose scrubbers all move."""
+    command = [sys.executable, "-m", "eon_utils", "run", "--preset", "smoke", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        command, cwd=repo, env=os.environ | {"EON_CHECKPOINTS": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count(" ok ") == 3, done.stdout
+    page.goto((tmp_path / "run" / "site" / "index.html").as_uri())
+    page.click("a:has-text('02 · Deep image reconstruction')")
+    page.wait_for_function(f"() => document.querySelectorAll('{READY}').length === 2", timeout=60_000)
+    for root in page.query_selector_all(READY):
+        root.scroll_into_view_if_needed()
+        latency(page, root, moves=3)  # waits for the pixels to change
+    assert page.problems == []
+    site = (tmp_path / "run" / "site").as_uri()
+    assert [url for url in page.requests if not url.startswith(("blob:", "data:", site))] == []
 
 
 def test_static_page(page, executed, record_property):

@@ -106,6 +106,12 @@ def test_resume_into_another_model_names_the_remedy(pictures, tmp_path):
         TrainingRun(ConvAutoencoder(widths=(8,)), STEPS, name="t", folder=tmp_path, resume=True)
 
 
+def test_resume_with_other_pictures_names_the_remedy(pictures, tmp_path):
+    train(pictures, tmp_path)
+    with pytest.raises(ValueError, match=r"other pictures.*|resume=False"):
+        train(pictures.flip(0), tmp_path, resume=True)
+
+
 def test_a_damaged_checkpoint_names_the_remedy(pictures, tmp_path):
     (tmp_path / "t.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00 not safetensors")
     with pytest.raises(ValueError, match="resume=False"):
