@@ -79,6 +79,8 @@ def tidy(nb: NotebookNode) -> None:
     for i, cell in enumerate(nb.cells, 1):
         cell.id = f"cell-{i:02d}"
         cell.metadata = NotebookNode({k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter")})
+        if "solution" in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True}  # folded, so that nobody reads it by accident
         if cell.cell_type != "code":
             continue
         count += cell.execution_count is not None

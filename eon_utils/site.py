@@ -39,7 +39,8 @@ CELLS = """
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}
 {%- block input -%}
-{%- if cell.metadata.get('jupyter', {}).get('source_hidden') -%}
+{%- set hidden = cell.metadata.get('jupyter', {}).get('source_hidden') -%}
+{%- if hidden and 'solution' not in cell.metadata.get('tags', []) -%}
 <details class="source"><summary>Code</summary>{{ super() }}</details>
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}

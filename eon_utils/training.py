@@ -271,14 +271,19 @@ class TrainingRun:
             "measures": json.dumps(self.history.measures),
             "probe": self._fingerprint(),
         }
-        partial = self.path.with_suffix(".partial")
+        partial, previous = self.path.with_suffix(".partial"), self.path.with_suffix(".previous.safetensors")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, partial, about)
-            if self.path.exists() and not self._kept_previous:
-                self.path.replace(self.path.with_suffix(".previous.safetensors"))  # another run's finished work
+            about_old = _about(self.path)
+            ours = about_old.get("probe") == about["probe"] and int(about_old.get("step", 0)) <= self.done
+            if about_old and not ours and not self._kept_previous:
+                self.path.replace(previous)  # longer work, or work on other pictures
             partial.replace(self.path)
             self._kept_previous = True
+            about_old = _about(previous)
+            if about_old.get("probe") == about["probe"] and int(about_old["step"]) <= self.done:
+                previous.unlink()
         except (OSError, SafetensorError) as error:  # a full disk must not end a training
             partial.unlink(missing_ok=True)
             warnings.warn(f"checkpoint {self.path.name} not written ({error}); the training goes on", stacklevel=2)
@@ -355,6 +360,15 @@ class _interrupt_stops:
     def __exit__(self, *error: object) -> None:
         if self.mine:
             signal.signal(signal.SIGINT, self.before)
+
+
+def _about(path: Path) -> dict[str, str]:
+    """What a checkpoint says of itself; nothing when it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}
 
 
 def _log_spaced(steps: int, marks: tuple[int, ...]) -> set[int]:

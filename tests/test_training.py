@@ -126,6 +126,15 @@ def test_a_new_run_keeps_the_checkpoint_of_the_one_before(pictures, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
+def test_the_same_run_again_needs_no_second_file(pictures, tmp_path):
+    train(pictures, tmp_path)
+    train(pictures, tmp_path, steps=3)
+    train(pictures, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+    train(pictures.flip(0), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2, "work on other pictures is kept"
+
+
 def test_a_full_disk_warns_and_the_training_goes_on(pictures, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
