@@ -15,6 +15,7 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 from torch import Tensor, nn
 
 from eon_utils.display import table
+from eon_utils.metrics import psnr
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the order of first use
@@ -38,16 +39,18 @@ plt.rcParams.update(STYLE)
 
 
 def contact_sheet(
-    rows: dict[str, Tensor],
-    titles: Sequence[str] = (),
-    notes: dict[str, Sequence[str]] | None = None,
-    most: int = 6,
+    rows: dict[str, Tensor], titles: Sequence[str] = (), against: Tensor | None = None, most: int = 6
 ) -> Figure:
     """Pictures in a grid: one row a key, one column a picture.
 
-    rows: name -> (N, 3, H, W) or (N, H, W), clipped to [0, 1]; shorter rows leave gaps. titles: one a column.
-    notes: name -> a caption under each picture. At most `most` columns.
+    rows: name -> (N, 3, H, W), clipped to [0, 1]; shorter rows leave gaps. titles: one a column. against: (N, 3,
+    H, W), the PSNR to which is written under each picture. At most `most` columns.
     """
+    notes: dict[str, list[str]] = {}
+    if against is not None:
+        for name, pictures in rows.items():
+            levels = psnr(pictures, against).tolist()
+            notes[name] = ["exact" if math.isinf(level) else f"{level:.1f} dB" for level in levels]
     columns = min(most, max(len(pictures) for pictures in rows.values()))
     h, w = next(iter(rows.values())).shape[-2:]
     cell = _cell(len(rows), columns, h / w, 24)
@@ -65,7 +68,7 @@ def contact_sheet(
                 _picture(ax, pictures[column])
                 if row == 0 and column < len(titles):
                     ax.set_title(titles[column])
-                if notes and column < len(notes.get(name, ())):
+                if notes:
                     ax.set_xlabel(notes[name][column], fontsize=10, labelpad=3)
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
     return fig

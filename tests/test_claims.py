@@ -117,7 +117,7 @@ def test_labels_at_curve_ends_do_not_overlap():
 def test_sheets_and_architecture_draw():
     pictures = torch.rand(8, 3, 32, 48)
     for fig in (
-        eon.contact_sheet({"a": pictures, "b": pictures[:2]}, ["x"] * 8, {"b": ["1 dB"] * 2}),
+        eon.contact_sheet({"a": pictures, "b": pictures * 0.9}, ["x"] * 8, against=pictures),
         eon.heat_sheet({"a": pictures.mean(1)}, ["x"] * 8, "error"),
         eon.architecture({"V4": eon.ConvAutoencoder(skips=True, noise=0.25)}, pictures),
     ):

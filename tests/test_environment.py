@@ -1,6 +1,8 @@
 """environment.yml and pyproject.toml say the same, and each conda line says why."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -60,3 +62,11 @@ def test_conda_reads_every_line(conda):
     rattler = pytest.importorskip("rattler", reason="py-rattler parses conda's own syntax")
     for line in plain_lines(conda):
         rattler.MatchSpec(line, strict=True)
+
+
+def test_the_code_is_clean(repo):
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "."], cwd=repo, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
