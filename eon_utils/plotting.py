@@ -173,11 +173,8 @@ def _bare(ax: Axes) -> None:
 
 
 def _picture(ax: Axes, picture: Tensor) -> None:
-    picture = picture.detach().cpu().clamp(0, 1)
-    if picture.ndim == 3:
-        ax.imshow(picture.permute(1, 2, 0).numpy(), interpolation="nearest")
-    else:
-        ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    shown = picture.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+    ax.imshow(shown, interpolation="nearest")
 
 
 @dataclass
