@@ -10,7 +10,7 @@ ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
 
-.PHONY: help lab course test notebooks site student screenshots clean
+.PHONY: help lab course test notebooks site student screenshots prior clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make site                  build the site of the last run again"
 	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
+	@echo "make prior [ONLY=v2]       train the shipped weights again, from nothing (an hour and a half)"
 	@echo "make clean                 remove runs/ and caches; the environment in $(VENV) stays"
 	@echo
 	@echo "PRESET is smoke, laptop or full. The first call of any of them sets up $(VENV)."
@@ -36,6 +37,9 @@ test: $(STAMP)
 
 notebooks: $(STAMP)
 	$(PY) -m eon_utils notebooks --only "$(ONLY)"
+
+prior: $(STAMP)
+	$(PY) -m eon_utils prior --only "$(ONLY)"
 
 site screenshots student: $(STAMP)
 	$(PY) -m eon_utils $@

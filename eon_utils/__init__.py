@@ -1,9 +1,11 @@
 """Eye of Newt: what the notebooks share. Import from here; the modules are floors (see README)."""
 
+from eon_utils.autoencoders import Autoencoder, Bank, ResidualBlock, cells, load_autoencoder
+from eon_utils.baselines import PatchPCA, jpeg
 from eon_utils.claims import Claims, Ledger, check, course_map
 from eon_utils.display import show, show_source, table
-from eon_utils.images import PHOTOS, folder, photos
-from eon_utils.metrics import accuracy, psnr, spectrum, ssim
+from eon_utils.images import FOREIGN, HELD_OUT, PHOTOS, TRAINING, crops, dataset, folder, photos
+from eon_utils.metrics import accuracy, derivative_kurtosis, psnr, spectral_slope, spectrum, ssim
 from eon_utils.models import ConvAutoencoder
 from eon_utils.plotting import (
     architecture,
@@ -14,36 +16,52 @@ from eon_utils.plotting import (
     smooth,
 )
 from eon_utils.presets import resolve, seed_everything, setup
+from eon_utils.scenes import scenes
 from eon_utils.training import History, TrainingRun, pictures
 from eon_utils.widgets import live_panel, scrub
 
 __all__ = [
+    "FOREIGN",
+    "HELD_OUT",
     "PHOTOS",
+    "TRAINING",
+    "Autoencoder",
+    "Bank",
     "Claims",
     "ConvAutoencoder",
     "History",
     "Ledger",
+    "PatchPCA",
+    "ResidualBlock",
     "TrainingRun",
     "accuracy",
     "architecture",
+    "cells",
     "check",
     "contact_sheet",
     "course_map",
+    "crops",
     "curves",
+    "dataset",
+    "derivative_kurtosis",
     "folder",
     "heat_sheet",
+    "jpeg",
     "layer_table",
     "live_panel",
+    "load_autoencoder",
     "photos",
     "pictures",
     "psnr",
     "resolve",
+    "scenes",
     "scrub",
     "seed_everything",
     "setup",
     "show",
     "show_source",
     "smooth",
+    "spectral_slope",
     "spectrum",
     "ssim",
     "table",

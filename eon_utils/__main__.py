@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eon_utils import course, release
+from eon_utils import course, recipes, release
 from eon_utils.presets import PRESETS, ROOT
 from eon_utils.site import build_site
 
@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     new.add_argument("run", nargs="?", type=Path, help="the run's folder (default: runs/latest)")
     new = add("student", "copy the notebooks with solutions emptied and outputs removed")
     new.add_argument("--out", type=Path, help="where to (default: student/)")
+    new = add("prior", "train the shipped weights again, from nothing, into data/weights")
+    new.add_argument("--only", default="", metavar="v2,v4", help=f"only these of {', '.join(recipes.SHIPPED)}")
+    new.add_argument("--seed", type=int, default=0, help="default: 0, the shipped ones")
     return top
 
 
@@ -84,13 +87,15 @@ def main(words: Sequence[str] | None = None) -> int:
             return release.save_notebooks(args.only, args.clean_only, args.root)
         if args.command == "screenshots":
             release.save_screenshots(args.root)
+        elif args.command == "prior":
+            recipes.train_all(args.only, args.seed)
         elif args.command == "site":
             print(build_site(args.run or course.latest_run(args.root / "runs"), args.root / "notebooks"))
         else:
             print(
                 "\n".join(str(path) for path in release.make_student(args.out or args.root / "student", args.root))
             )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

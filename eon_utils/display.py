@@ -43,10 +43,25 @@ def show_source(*things: Any) -> None:  # noqa: ANN401
     display(Code("\n\n".join(inspect.getsource(thing).rstrip() for thing in things), language="python"))
 
 
+def _cell(value: str | float | None, digits: int) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], data: dict | None = None, links: Sequence[str] = ()
+    head: Sequence[str],
+    rows: Sequence[Sequence],
+    data: dict | None = None,
+    links: Sequence[str] = (),
+    digits: int = 1,
 ) -> None:
-    """Display a table as HTML and as plain text. data: further MIME types. links: an address a row."""
+    """Display a table as HTML and as plain text.
+
+    rows: text, whole numbers, other numbers (shown with `digits` decimals), None (empty). data: further MIME
+    types. links: an address a row.
+    """
+    rows = [[_cell(value, digits) for value in row] for row in rows]
     lines = [head, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -1,8 +1,11 @@
-"""Photographs as tensors: the ones that ship inside scikit-image, and a folder of your own."""
+"""Photographs as tensors: those inside installed packages, crops of them, public data sets, your own folder."""
 
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
+from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +13,18 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from eon_utils.presets import DATA
+
 PHOTOS = ("astronaut", "chelsea", "coffee")
+TRAINING = (*PHOTOS, "brick", "grass", "gravel", "coins", "clock_motion")
+HELD_OUT = ("rocket", "motorcycle_left", "china", "flower", "camera")  # from phase 3 on never trained on
+FOREIGN = ("page", "text", "ihc", "retina", "hubble_deep_field", "moon")  # other kinds of picture
+DATASETS = {"CIFAR10": 170, "STL10": 2640, "Flowers102": 345}  # MB to download
 
 
-def fit(picture: Image.Image, size: tuple[int, int]) -> Tensor:
+def fit(picture: Image.Image, size: tuple[int, int], centre: bool = False) -> Tensor:
     """One picture, upright, on white where transparent, scaled and cropped (more below than
-    above: heads are at the top) to `size` = (width, height).
+    above: heads are at the top; with `centre` evenly) to `size` = (width, height).
 
     Returns (3, H, W), float32 RGB in [0, 1].
     """
@@ -27,27 +36,94 @@ def fit(picture: Image.Image, size: tuple[int, int]) -> Tensor:
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture = ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS, centering=(0.5, 0.2))
+    middle = (0.5, 0.5 if centre else 0.2)
+    picture = ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.LANCZOS, centering=middle)
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1).contiguous()
 
 
-def photos(size: tuple[int, int] = (512, 352), names: tuple[str, ...] = PHOTOS) -> Tensor:
-    """Photographs bundled with scikit-image, by name.
+@lru_cache(maxsize=32)
+def _bundled(name: str) -> Image.Image:
+    """The decoded photograph `name` out of the installed scikit-image or scikit-learn, in the mode of its file."""
+    for package, inside in (("skimage", "data"), ("sklearn", "datasets/images")):
+        spec = find_spec(package)  # finds the folder without the seconds that importing scikit-learn takes
+        for place in spec.submodule_search_locations if spec else ():
+            for path in sorted((Path(place) / inside).glob(f"{name}.[pj][np]g")):
+                with Image.open(path) as picture:
+                    return picture.copy()
+    raise ValueError(
+        f"scikit-image and scikit-learn ship no photograph {name!r}; try {', '.join(TRAINING + HELD_OUT)}"
+    )
 
-    Returns (N, 3, H, W), float32 RGB in [0, 1], for `size` = (width, height). Raises ValueError for a name that
-    scikit-image does not carry.
+
+def photos(size: tuple[int, int] = (512, 352), names: tuple[str, ...] = PHOTOS, centre: bool = False) -> Tensor:
+    """Photographs bundled with scikit-image and scikit-learn, by name; gray ones have three equal channels.
+
+    Returns (N, 3, H, W), float32 RGB in [0, 1], for `size` = (width, height), cropped evenly around the middle
+    with `centre`, else more below than above. Raises ValueError for a name that neither package carries.
     """
-    import skimage
+    return torch.stack([fit(_bundled(name), size, centre) for name in names])
 
-    folder = Path(skimage.__file__).parent / "data"
-    pictures = []
-    for name in names:
-        path = next(iter(sorted(folder.glob(f"{name}.[pj][np]g"))), None)
-        if path is None:
-            raise ValueError(f"scikit-image ships no photograph {name!r}; try {', '.join(PHOTOS)} or rocket")
-        with Image.open(path) as picture:
-            pictures.append(fit(picture, size))
-    return torch.stack(pictures)
+
+def crops(count: int, size: int = 64, seed: int = 0, names: tuple[str, ...] = TRAINING, start: int = 0) -> Tensor:
+    """Random square crops `start` to `start + count - 1` out of bundled photographs.
+
+    A crop lies anywhere in its photograph; its side is log-uniform from 1.25 `size` to the shorter side; it is
+    scaled with a Lanczos filter and mirrored half of the time. It depends on (seed, index), size and names alone.
+
+    Returns (count, 3, size, size), float32 RGB in [0, 1]. Raises ValueError for a name that neither scikit-image
+    nor scikit-learn carries, and for a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count={count!r} must be a whole number of crops, at least 1")
+    pictures = [_bundled(name) for name in names]
+    # Most of the bundled photographs are gray textures: drawn evenly, colour would be rare.
+    weights = np.array([3.0 if picture.mode == "RGB" else 1.0 for picture in pictures])
+    result = []
+    for index in range(start, start + count):
+        rng = np.random.default_rng((seed, index))
+        picture = pictures[rng.choice(len(pictures), p=weights / weights.sum())]
+        shorter = min(picture.size)
+        smallest = min(1.25 * size, shorter)
+        side = min(smallest * (shorter / smallest) ** rng.random(), shorter)
+        left, top = rng.random(2) * (np.array(picture.size) - side)
+        crop = picture.resize((size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
+        crop = ImageOps.mirror(crop) if rng.random() < 0.5 else crop
+        result.append(np.asarray(crop.convert("RGB")))
+    return torch.from_numpy(np.stack(result)).permute(0, 3, 1, 2).contiguous() / 255
+
+
+def dataset(
+    name: str, train: bool, size: int, limit: int = 1000, root: str | Path | None = None, download: bool = False
+) -> Tensor:
+    """The first `limit` pictures of CIFAR10, STL10 or Flowers102, of the set's own train or test split.
+
+    Read from `root` (`data/torchvision` unless given), where `download` puts the files if they are missing.
+
+    Returns (N, 3, size, size), float32 RGB in [0, 1], cropped evenly around the middle. Raises ValueError for an
+    unknown name or a limit below 1, FileNotFoundError when the files are missing and ConnectionError when
+    downloading fails.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"name={name!r} is no data set known here; choose one of {', '.join(DATASETS)}")
+    if limit < 1:
+        raise ValueError(f"limit={limit!r} must be a whole number of pictures, at least 1")
+    from torchvision import datasets
+
+    root = DATA / "torchvision" if root is None else Path(root).expanduser()
+    split = {"train": train} if name == "CIFAR10" else {"split": "train" if train else "test"}
+    try:
+        pictures = getattr(datasets, name)(root, download=download, **split)
+    except (OSError, RuntimeError, HTTPException) as error:
+        if download:
+            raise ConnectionError(
+                f"{name} could not be downloaded to {root} ({type(error).__name__}: {error}); without a network "
+                "use eon_utils.scenes and the bundled photographs, or place the files as data/torchvision.md says"
+            ) from error
+        raise FileNotFoundError(
+            f"{name} is not complete in {root}; download=True fetches {DATASETS[name]} MB when there is a "
+            "network, and data/torchvision.md says how to place the files by hand"
+        ) from error
+    return torch.stack([fit(pictures[i][0], (size, size), centre=True) for i in range(min(limit, len(pictures)))])
 
 
 def folder(path: str | Path, size: tuple[int, int], limit: int = 12) -> tuple[Tensor, list[str]]:

@@ -100,7 +100,7 @@ def test_the_course_and_its_site(page, repo, tmp_path):
         command, cwd=repo, env=os.environ | {"EON_CHECKPOINTS": str(tmp_path)}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert done.stdout.count(" ok ") == 3, done.stdout
+    assert done.stdout.count(" ok ") == 4, done.stdout
     page.goto((tmp_path / "run" / "site" / "index.html").as_uri())
     page.click("a:has-text('02 · Deep image reconstruction')")
     page.wait_for_function(f"() => document.querySelectorAll('{READY}').length === 2", timeout=60_000)

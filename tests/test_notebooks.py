@@ -15,7 +15,12 @@ from PIL import Image
 
 from eon_utils import course, release, site
 
-NAMES = ("00_start_here", "01_image_reconstruction_sanity", "02_deep_image_reconstruction")
+NAMES = (
+    "00_start_here",
+    "01_image_reconstruction_sanity",
+    "02_deep_image_reconstruction",
+    "03_generalized_image_reconstruction",
+)
 MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
 SANITIZE = """[a claim that is checked under the laptop preset only]
 regex: (?m)^(holds|not at this preset) +
