@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 
 class PatchPCA:
@@ -34,12 +37,13 @@ def jpeg(pictures: Tensor, budget: int) -> Tensor:
     (N, 3, H, W) in [0, 1] -> the same shape; plain gray where not even the coarsest quality fits.
     """
     best = torch.full_like(pictures, 0.5, device="cpu")
-    for index, picture in enumerate((255 * pictures).round().byte().cpu()):
+    for index, values in enumerate((255 * pictures).round().byte().permute(0, 2, 3, 1).cpu().numpy()):
+        picture = Image.fromarray(values)
         for quality in range(1, 100, 2):
-            file = encode_jpeg(picture, quality)
-            if (
-                len(file) - bytes(file.tolist()).index(b"\xff\xda") > budget
-            ):  # the header ends where the scan starts
+            file = io.BytesIO()
+            picture.save(file, "JPEG", quality=quality, optimize=True)
+            coded = file.getvalue()
+            if len(coded) - coded.index(b"\xff\xda") > budget:  # the header ends where the scan starts
                 break
-            best[index] = decode_jpeg(file, ImageReadMode.RGB) / 255
+            best[index] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
     return best.to(pictures.device)

@@ -164,7 +164,7 @@ choice of a basis is no smooth function of the picture, so the mean of two codes
 def train_all(only: str = "", seed: int = 0, scale: float = 1.0, weights: Path = WEIGHTS) -> None:
     """Train and save all of SHIPPED, or those named in `only` ("v3,v4"), in order; resumes what was interrupted.
 
-    `scale` shortens everything, for a test. Two CPU cores need about an hour and a half.
+    `scale` shortens everything, for a test. Two CPU cores need about an hour.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] or list(SHIPPED)
     if unknown := set(names) - set(SHIPPED):
