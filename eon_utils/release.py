@@ -135,13 +135,17 @@ def save_screenshots(root: Path = ROOT) -> None:
 
 
 def with_table(text: str, rows: Sequence[dict]) -> str:
-    """The README's text with the table between its two marks made anew from ledger rows."""
+    """The README's text with the tables between its two marks, one a phase, made anew from ledger rows."""
     if BEGIN not in text or END not in text:
         return text
-    head, *body = pivot(rows)
-    lines = [head, ["---" if h in ("phase", "model") else "---:" for h in head], *body]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text.split(BEGIN)[0]}{BEGIN}\n{table}\n{END}{text.split(END, 1)[1]}"
+    tables = []
+    for phase in dict.fromkeys(row["phase"] for row in rows):
+        head, *body = pivot([row for row in rows if row["phase"] == phase])
+        lines = [head, ["---" if h in ("phase", "model") else "---:" for h in head], *body]
+        if body:
+            tables.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    made = "\n\n".join(tables)
+    return f"{text.split(BEGIN)[0]}{BEGIN}\n{made}\n{END}{text.split(END, 1)[1]}"
 
 
 def make_student(out: Path, root: Path = ROOT) -> list[Path]:
