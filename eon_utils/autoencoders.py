@@ -16,6 +16,7 @@ from eon_utils.presets import DATA, device
 
 CELL, DIMENSIONS = 8, 3 * 8 * 8  # a cell is 8x8 pixels of three colours
 RATES = (8, 16, 32, 64)  # numbers a cell: 512, 1,024, 2,048 and 4,096 for 64x64 pixels
+CHUNK = 2048  # cells at a time: all energies, or all bases, of a large picture would not fit into memory
 WEIGHTS = DATA / "weights"
 
 
@@ -55,32 +56,32 @@ class Bank(nn.Module):
         self.register_buffer("bases", torch.zeros(count, DIMENSIONS, max(RATES) - 1))
         self.register_buffer("order", orientations(), persistent=False)
 
-    def choose(self, patches: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-        """(n, 192) -> the best basis of each, (n,), and the energy that `rank` coefficients capture, (n,)."""
-        count, choices, captured = len(self.bases), [], []
+    def choose(self, patches: Tensor, rank: int) -> Tensor:
+        """(n, 192) -> which basis captures most of each with `rank` coefficients, (n,)."""
+        count, choices = len(self.bases), []
         filters = self.bases[:, :, :rank].permute(1, 0, 2).reshape(DIMENSIONS, -1)
-        for part in patches.split(2048):  # the energies of all choices at once would not fit
-            energy = torch.stack(
-                [(part[:, o] @ filters).square_().view(-1, count, rank).sum(2) for o in self.order], 1
-            )
-            best = energy.flatten(1).max(1)
-            choices.append(best.indices)
-            captured.append(best.values)
-        return torch.cat(choices), torch.cat(captured)
+        for part in patches.split(CHUNK):
+            energy = [(part[:, o] @ filters).square_().view(-1, count, rank).sum(2) for o in self.order]
+            choices.append(torch.cat(energy, 1).argmax(1))
+        return torch.cat(choices)
 
     def encode(self, patches: Tensor, numbers: int) -> Tensor:
         """(n, 192), about [-0.5, 0.5] -> (n, numbers): the choice, then numbers - 1 coefficients."""
-        choice, _ = self.choose(patches, numbers - 1)
-        turned = patches.gather(1, self.order[choice // len(self.bases)])
-        basis = self.bases[choice % len(self.bases), :, : numbers - 1]
-        return torch.cat([choice[:, None].to(patches), torch.einsum("nd,ndk->nk", turned, basis)], 1)
+        codes, choices = [], self.choose(patches, numbers - 1)
+        for part, choice in zip(patches.split(CHUNK), choices.split(CHUNK), strict=True):
+            turned = part.gather(1, self.order[choice // len(self.bases)])
+            basis = self.bases[choice % len(self.bases), :, : numbers - 1]
+            codes.append(torch.cat([choice[:, None].to(part), torch.einsum("nd,ndk->nk", turned, basis)], 1))
+        return torch.cat(codes)
 
     def decode(self, code: Tensor) -> Tensor:
         """(n, numbers) -> (n, 192). The choice is rounded to the nearest basis there is."""
-        count = len(self.bases)
-        choice = code[:, 0].round().long().clamp(0, 8 * count - 1)
-        turned = torch.einsum("nk,ndk->nd", code[:, 1:], self.bases[choice % count, :, : code.shape[1] - 1])
-        return torch.zeros_like(turned).scatter(1, self.order[choice // count], turned)
+        patches, count = [], len(self.bases)
+        for part in code.split(CHUNK):
+            choice = part[:, 0].round().long().clamp(0, 8 * count - 1)
+            turned = torch.einsum("nk,ndk->nd", part[:, 1:], self.bases[choice % count, :, : part.shape[1] - 1])
+            patches.append(torch.zeros_like(turned).scatter(1, self.order[choice // count], turned))
+        return torch.cat(patches)
 
     @torch.no_grad()
     def fit(self, patches: Tensor, rounds: int = 10, rank: int = 15) -> None:
@@ -101,7 +102,7 @@ class Bank(nn.Module):
                 :, :keep
             ]
         for _ in range(rounds):
-            choice, _ = self.choose(patches, rank)
+            choice = self.choose(patches, rank)
             for index in range(len(self.bases)):
                 mine = choice % len(self.bases) == index
                 if mine.sum() > DIMENSIONS:  # fewer cells than dimensions would settle nothing
