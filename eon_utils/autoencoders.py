@@ -197,10 +197,9 @@ class Autoencoder(nn.Module):
         """What `encode` gave -> (N, 3, H, W), in [0, 1] in `eval` mode. Skips left out are cut."""
         if isinstance(code, tuple):
             code, skips = code
-        rate = torch.full(
-            (len(code),), RATES.index(code.shape[1]) if code.shape[1] in RATES else 0, device=code.device
-        )
-        images = self.repair(self.rebuild(code), rate, skips)
+        rough = self.rebuild(code)
+        rate = torch.full((len(code),), RATES.index(code.shape[1]), device=code.device)
+        images = self.repair(rough, rate, skips)
         return images if self.training else images.clamp(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -238,7 +237,10 @@ def load_autoencoder(name: str = "v2", channels: int = 32, path: str | Path | No
             f"channels={channels!r}: {name!r} was trained with {', '.join(map(str, about['channels']))}"
         )
     model = Autoencoder(channels, **about["model"])
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{file.name} does not hold the weights that it describes: {error}") from error
     return model.requires_grad_(False).eval().to(device())
 
 
