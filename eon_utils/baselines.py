@@ -1,4 +1,4 @@
-"""What a model has to beat: linear algebra, and thirty years of engineering."""
+"""What a model has to beat: linear algebra, and thirty years of engineering; copies, lines and optical flow."""
 
 from __future__ import annotations
 
@@ -47,3 +47,43 @@ def jpeg(pictures: Tensor, budget: int) -> Tensor:
                 break
             best[index] = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
     return best.to(pictures.device)
+
+
+def copy_last(clips: Tensor) -> Tensor:
+    """Nothing moves: (N, T, 3, H, W) -> the last frame, (N, 3, H, W)."""
+    return clips[:, -1]
+
+
+def extrapolate(clips: Tensor) -> Tensor:
+    """Every pixel goes on as it did: (N, T, 3, H, W), T >= 2 -> last + (last - one before), in [0, 1]."""
+    return (2 * clips[:, -1] - clips[:, -2]).clamp(0, 1)
+
+
+def optical_flow(clips: Tensor) -> Tensor:
+    """Every surface moves on as it did: DIS optical flow (Kroeger et al. 2016), extrapolated by one frame.
+
+    The flow from the last frame back to the one before says where each surface came from. The next frame is the
+    last one, read at that distance again; a second lookup takes the flow from where the surface is now.
+
+    (N, T, 3, H, W) in [0, 1], T >= 2, H and W at least 16 -> (N, 3, H, W), the same device.
+    """
+    import cv2
+
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method.setFinestScale(0)  # the frames are small
+    frames = clips[:, -2:].cpu().permute(0, 1, 3, 4, 2).contiguous().numpy()
+    here = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in frames.shape[3:1:-1])), -1)
+    how = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+    made = []
+    for before, last in frames:
+        gray = [
+            (255 * cv2.cvtColor(f, cv2.COLOR_RGB2GRAY)).round().clip(0, 255).astype(np.uint8)
+            for f in (last, before)
+        ]
+        flow = method.calc(*gray, None)
+        flow = cv2.remap(flow, here + flow, None, **how)
+        made.append(cv2.remap(last, here + flow, None, **how))
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).clamp(0, 1).to(clips.device)
+
+
+FRAME_BASELINES = {"copy last": copy_last, "linear": extrapolate, "optical flow": optical_flow}

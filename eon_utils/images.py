@@ -42,8 +42,11 @@ def fit(picture: Image.Image, size: tuple[int, int], centre: bool = False) -> Te
 
 
 @lru_cache(maxsize=32)
-def _bundled(name: str) -> Image.Image:
-    """The decoded photograph `name` out of the installed scikit-image or scikit-learn, in the mode of its file."""
+def photograph(name: str) -> Image.Image:
+    """The decoded photograph `name` out of the installed scikit-image or scikit-learn, in the mode of its file.
+
+    Raises ValueError for a name that neither package carries.
+    """
     for package, inside in (("skimage", "data"), ("sklearn", "datasets/images")):
         spec = find_spec(package)  # finds the folder without the seconds that importing scikit-learn takes
         for place in spec.submodule_search_locations if spec else ():
@@ -61,7 +64,7 @@ def photos(size: tuple[int, int] = (512, 352), names: tuple[str, ...] = PHOTOS, 
     Returns (N, 3, H, W), float32 RGB in [0, 1], for `size` = (width, height), cropped evenly around the middle
     with `centre`, else more below than above. Raises ValueError for a name that neither package carries.
     """
-    return torch.stack([fit(_bundled(name), size, centre) for name in names])
+    return torch.stack([fit(photograph(name), size, centre) for name in names])
 
 
 def crops(count: int, size: int = 64, seed: int = 0, names: tuple[str, ...] = TRAINING, start: int = 0) -> Tensor:
@@ -75,7 +78,7 @@ def crops(count: int, size: int = 64, seed: int = 0, names: tuple[str, ...] = TR
     """
     if count < 1:
         raise ValueError(f"count={count!r} must be a whole number of crops, at least 1")
-    pictures = [_bundled(name) for name in names]
+    pictures = [photograph(name) for name in names]
     # Most of the bundled photographs are gray textures: drawn evenly, colour would be rare.
     weights = np.array([3.0 if picture.mode == "RGB" else 1.0 for picture in pictures])
     result = []

@@ -6,11 +6,14 @@ import pytest
 
 FLOORS = [
     {"presets"},
-    {"models", "metrics", "images", "scenes", "autoencoders", "baselines"},
+    {"models", "metrics", "images", "scenes", "autoencoders", "baselines", "digits", "games", "footage"},
+    {"motion"},
+    {"videos"},
     {"training"},
     {"recipes"},
-    {"display"},
+    {"display", "atlas"},
     {"widgets", "plotting", "claims"},
+    {"player"},
     {"site"},
     {"course"},
     {"release"},

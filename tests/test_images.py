@@ -97,8 +97,8 @@ def test_a_crop_depends_on_seed_index_size_and_names_alone():
 
 def test_crops_come_from_the_training_photographs(monkeypatch):
     opened = []
-    original = crops.__globals__["_bundled"]
-    monkeypatch.setitem(crops.__globals__, "_bundled", lambda name: opened.append(name) or original(name))
+    original = crops.__globals__["photograph"]
+    monkeypatch.setitem(crops.__globals__, "photograph", lambda name: opened.append(name) or original(name))
     pictures = crops(400, size=16)
     assert set(opened) == set(TRAINING)  # the lists are disjoint, see above: none is held out
     gray = (pictures[:, 0] == pictures[:, 2]).flatten(1).all(1).float().mean().item()
