@@ -1,12 +1,14 @@
 """Eye of Newt: what the notebooks share. Import from here; the modules are floors (see README)."""
 
+from eon_utils import videos
 from eon_utils.autoencoders import Autoencoder, Bank, ResidualBlock, cells, load_autoencoder
-from eon_utils.baselines import PatchPCA, jpeg
+from eon_utils.baselines import FRAME_BASELINES, PatchPCA, copy_last, extrapolate, jpeg, optical_flow
 from eon_utils.claims import Claims, Ledger, check, course_map
 from eon_utils.display import show, show_source, table
 from eon_utils.images import FOREIGN, HELD_OUT, PHOTOS, TRAINING, crops, dataset, folder, photos
 from eon_utils.metrics import accuracy, derivative_kurtosis, psnr, spectral_slope, spectrum, ssim
-from eon_utils.models import ConvAutoencoder
+from eon_utils.models import ConvAutoencoder, FramePredictor, rollout
+from eon_utils.player import show_clip
 from eon_utils.plotting import (
     architecture,
     contact_sheet,
@@ -22,6 +24,7 @@ from eon_utils.widgets import live_panel, scrub
 
 __all__ = [
     "FOREIGN",
+    "FRAME_BASELINES",
     "HELD_OUT",
     "PHOTOS",
     "TRAINING",
@@ -29,6 +32,7 @@ __all__ = [
     "Bank",
     "Claims",
     "ConvAutoencoder",
+    "FramePredictor",
     "History",
     "Ledger",
     "PatchPCA",
@@ -39,30 +43,36 @@ __all__ = [
     "cells",
     "check",
     "contact_sheet",
+    "copy_last",
     "course_map",
     "crops",
     "curves",
     "dataset",
     "derivative_kurtosis",
+    "extrapolate",
     "folder",
     "heat_sheet",
     "jpeg",
     "layer_table",
     "live_panel",
     "load_autoencoder",
+    "optical_flow",
     "photos",
     "pictures",
     "psnr",
     "resolve",
+    "rollout",
     "scenes",
     "scrub",
     "seed_everything",
     "setup",
     "show",
+    "show_clip",
     "show_source",
     "smooth",
     "spectral_slope",
     "spectrum",
     "ssim",
     "table",
+    "videos",
 ]

@@ -7,20 +7,6 @@ function look(m) {
   return { stroke: COLOURS[m % 6], "stroke-dasharray": DASHES[m % 6], "stroke-width": 2, fill: "none" };
 }
 
-function add(parent, tag, attributes = {}, text = "") {
-  const svg = tag === "svg" || parent.namespaceURI.endsWith("svg");
-  const space = svg ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
-  const node = document.createElementNS(space, tag);
-  for (const key in attributes) node.setAttribute(key, attributes[key]);
-  node.textContent = text;
-  return parent.appendChild(node);
-}
-
-function bytes(view) {
-  return view.buffer ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(view);
-}
-
-const whole = (n) => n.toLocaleString("en");
 function short(v) {
   if (v >= 1e4) return `${+(v / 1e3).toPrecision(3)}k`;
   return v >= 1e-4 || v === 0 ? String(+v.toPrecision(3)) : v.toExponential(2).replace(/\.?0+e/, "e");

@@ -33,6 +33,10 @@ function render({ model, el }) {
     if (canvas.width !== n * (w + 4) - 4) Object.assign(canvas, { width: n * (w + 4) - 4, height: h });
     for (let k = 0; k < n; k++) pen.drawImage(picture, k * w, 0, w, h, k * (w + 4), 0, w, h);
     picture.close();
+    if (!message.film) return;
+    canvas.classList.toggle("eon-strip", w < 110); // small frames: as wide as there is room
+    canvas.title = message.film;
+    canvas.setAttribute("aria-label", message.film);
   };
   model.on("msg:custom", show);
   return () => model.off("msg:custom", show);

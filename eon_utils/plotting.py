@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Polygon
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from torch import Tensor, nn
 
 from eon_utils.display import table
@@ -190,7 +190,7 @@ class Layer:
 
 @torch.no_grad()
 def trace(model: nn.Module, images: Tensor) -> list[Layer]:
-    """Run (N, 3, H, W) through a model and write down its layers with weights, in the order in which they ran."""
+    """Run images, or clips, through a model and write down its layers with weights, in the order they ran in."""
     layers: list[Layer] = []
     hooks = []
     for name, module in model.named_modules():
@@ -228,7 +228,8 @@ def architecture(models: dict[str, nn.Module], images: Tensor) -> Figure:
     """Draw models from what ran through them: one row a model, a block a tensor.
 
     A block's height follows the picture's height, its width the number of channels; a skip is drawn wherever a
-    layer took more channels than the one before it returned. images: (N, 3, H, W), the first is shown.
+    layer took more channels than the one before it returned. images: (N, 3, H, W), or clips (N, T, 3, H, W), of
+    which the first is shown.
     """
     fig, axes = plt.subplots(len(models), 1, squeeze=False, figsize=(9.2, 1.66 * len(models) + 0.05))
     with torch.no_grad():
@@ -264,12 +265,15 @@ def _draw(ax: Axes, name: str, model: nn.Module, images: Tensor) -> None:
             )
             ax.add_patch(arrow)
     _skips(ax, model, layers, blocks)
-    picture = images[:1].detach()
-    for place, image in ((-2.75, picture), (blocks[-1][0] + blocks[-1][1] + 0.75, model(picture))):
-        w = 1.5 * picture.shape[-1] / picture.shape[-2]
-        shown = image[0].detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
-        ax.imshow(shown, extent=(place, place + w, -0.75, 0.75), interpolation="bilinear", zorder=3)
-    ax.text(-3.0, 1.2, name, fontweight="bold", va="center", fontsize=11)
+    w, end = 1.5 * images.shape[-1] / images.shape[-2], blocks[-1][0] + blocks[-1][1] + 0.75
+    given = images[0].detach().reshape(-1, *images.shape[-3:])  # the frames of a clip: the last one in front
+    steps = [0.1 * (i - len(given) + 1) for i in range(len(given))]
+    shown = [(-2.75 + x, x, image) for x, image in zip(steps, given, strict=True)]
+    for x, y, image in (*shown, (end, 0.0, model(images[:1])[0])):
+        pixels = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+        ax.imshow(pixels, extent=(x, x + w, -0.75 - y, 0.75 - y), interpolation="bilinear", zorder=3)
+        ax.add_patch(Rectangle((x, -0.75 - y), w, 1.5, fill=False, ec="white", lw=0.6, zorder=3))
+    ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
     ax.set_xlim(-3.05, 15.9)
     ax.set_ylim(-1.62, 1.72)
     ax.set_aspect("equal")
@@ -294,7 +298,7 @@ def _block(ax: Axes, left: float, width: float, height: float, colour: str, dept
 
 
 def _skips(ax: Axes, model: nn.Module, layers: list[Layer], blocks: list[tuple[float, float, float]]) -> None:
-    noise = getattr(model, "noise", 0.0)
+    noise = next((part.noise for part in model.modules() if hasattr(part, "noise")), 0.0)
     for index, layer in enumerate(layers[1:], start=1):
         extra = layer.given[0] - layers[index - 1].returned[0]
         source = next((i for i, x in enumerate(layers[:index]) if x.returned == (extra, *layer.given[1:])), None)

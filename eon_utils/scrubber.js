@@ -1,10 +1,11 @@
 // The scrubber: every step's pictures lie in one WebP atlas, decoded once; a move copies the tiles of that step
-// to the canvases. It needs no kernel, no network and no library. `spec` is written by widgets.py.
+// to the canvases. It needs no kernel, no network and no library. `spec` is written by widgets.py. For films
+// (`spec.frames`) a second slider moves over time; the frames of a step are tiles in sequence, and those that
+// were given, with the targets after them, lie in the same atlas from tile `spec.film` on.
 function render({ model, el }) {
   const spec = model.get("spec");
-  const [width, height] = spec.cell;
   const last = spec.steps.length - 1;
-  const root = add(el, "div", { class: "eon eon-scrub" });
+  const root = add(el, "div", { class: `eon eon-scrub ${spec.frames ? "eon-films" : ""}` });
   const main = add(root, "div", { class: "eon-main" });
   const grid = add(main, "div", { class: "eon-grid", role: "img" });
   grid.style.cssText = `--eon-w:${spec.width}px;--eon-n:${spec.pictures}`;
@@ -16,9 +17,7 @@ function render({ model, el }) {
     add(label, "b", {}, name);
     const value = add(label, "span");
     if (!key) spec.titles.forEach((title) => add(grid, "div", { class: "eon-title", title }, title));
-    const cell = { width, height, class: spec.pixelated ? "eon-pixels" : "" };
-    const pens = Array.from({ length: spec.pictures }, () => add(grid, "canvas", cell).getContext("2d"));
-    return { value, pens };
+    return { value, pens: canvases(grid, spec) };
   };
   const target = row("target");
   const rows = spec.names.map(row);
@@ -27,79 +26,63 @@ function render({ model, el }) {
   const curves = spec.curves.map(([steps, values], m) => ({ name: spec.names[m], steps, values }));
   const plot = chart(svg, curves, spec.metric, spec.steps[0], spec.axis);
 
-  const bar = add(root, "div", { class: "eon-bar" });
-  const quiet = { "data-lm-suppress-shortcuts": "true" }; // else JupyterLab takes the keys for its own commands
-  const title = "Play or pause (space)";
-  const play = add(bar, "button", { type: "button", class: "eon-play", "aria-label": "Play", title, ...quiet }, "▶");
-  const ends = { min: 0, max: last, step: 1 };
-  const range = add(bar, "input", { type: "range", ...ends, "aria-label": spec.axis, ...quiet });
-  const caption = add(bar, "span", { class: "eon-caption" });
-
-  let atlas = null, timer = null, gone = false;
-  const copy = (pen, from, x, y) => pen.drawImage(from, x, y, width, height, 0, 0, width, height);
+  let atlas = null, gone = false;
+  const within = (name, top) => Math.min(Math.max(model.get(name), 0), top);
 
   function draw() {
-    const i = Math.min(Math.max(model.get("index"), 0), last);
+    const i = within("index", last);
     const step = spec.steps[i];
+    const frame = film ? within("frame", spec.frames.length - 1) : 0;
+    const ahead = film ? frame - spec.given : 0; // below 0: a frame that was given, the same for all
     const words = rows.map((r, m) => {
       const value = spec.values[m][i], share = spec.accuracy[m]?.[i] ?? null;
       let text = `${spec.metric} ${digits(value)}`;
       if (share !== null) text += ` · ${share.toFixed(1)} % accuracy`;
       if (step > spec.ends[m]) text += ` · stopped at step ${whole(spec.ends[m])}`;
       r.value.textContent = text;
-      const tile = spec.tiles[m][i];
-      const x = (tile % spec.columns) * spec.pictures * width, y = Math.floor(tile / spec.columns) * height;
-      if (atlas) r.pens.forEach((pen, k) => copy(pen, atlas, x + k * width, y));
+      if (atlas) paint(r.pens, atlas, spec, ahead < 0 ? spec.film + frame : spec.tiles[m][i] + ahead);
       return `${spec.names[m]}: ${text}`;
     });
     plot.mark(step, spec.ends.map((end) => Math.min(step, end)), spec.values.map((v) => v[i]));
-    range.value = i;
-    const where = `${spec.axis.replace("training ", "")} ${whole(step)}`;
-    caption.textContent = where;
-    range.setAttribute("aria-valuetext", `${where}; ${words.join("; ")}`);
-    grid.setAttribute("aria-label", `Reconstructions under their targets at ${where}. ${words.join("; ")}`);
+    let where = `${spec.axis.replace("training ", "")} ${whole(step)}`;
+    bar.show(i, where, `${where}; ${words.join("; ")}`);
+    if (film) {
+      if (atlas) paint(target.pens, atlas, spec, spec.film + frame);
+      edge(root, spec, frame);
+      film.show(frame, spec.frames[frame], spec.frames[frame]);
+      where += `, ${spec.frames[frame]}`;
+    }
+    const what = film ? "Predictions" : "Reconstructions";
+    grid.setAttribute("aria-label", `${what} under their targets at ${where}. ${words.join("; ")}`);
   }
 
-  const go = (i) => {
-    if (i === model.get("index")) return;
-    model.set("index", i); // draws, here and in every other view of this scrubber
-  };
+  // a move draws, here and in every other view of this scrubber
+  const go = (name) => (i) => i === model.get(name) || model.set(name, i);
   const settle = () => model.save_changes(); // the kernel, if there is one, hears of a move once it is over
-  const pause = () => {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "▶";
-    play.setAttribute("aria-label", "Play");
-  };
-  const toggle = () => {
-    if (timer) return pause(), settle();
-    if (+range.value === last) go(0);
-    play.textContent = "⏸";
-    play.setAttribute("aria-label", "Pause");
-    timer = setInterval(() => (+range.value < last ? go(+range.value + 1) : (pause(), settle())), 80);
-  };
+  const steps = { label: spec.axis, what: spec.frames ? " the training" : "", last };
+  const ms = spec.frames ? Math.max(80, 4000 / (last + 1)) : 80; // films have fewer steps
+  const bar = transport(root, { ...steps, ms, go: go("index"), settle });
+  const time = { label: "frame", what: " the film", last: spec.frames?.length - 1, ms: 125, loop: true };
+  const film = spec.frames && transport(root, { ...time, go: go("frame"), settle });
 
-  play.addEventListener("click", toggle);
-  range.addEventListener("input", () => (pause(), go(+range.value)));
-  range.addEventListener("change", settle);
-  range.addEventListener("keydown", (event) => event.key === " " && (event.preventDefault(), toggle()));
   svg.addEventListener("pointerdown", (event) => {
-    pause();
+    bar.pause();
     svg.setPointerCapture(event.pointerId);
-    go(plot.nearest(event, spec.steps));
+    go("index")(plot.nearest(event, spec.steps));
   });
-  svg.addEventListener("pointermove", (event) => event.buttons && go(plot.nearest(event, spec.steps)));
+  svg.addEventListener("pointermove", (event) => event.buttons && go("index")(plot.nearest(event, spec.steps)));
   svg.addEventListener("pointerup", settle);
-  model.on("change:index", draw);
+  const moved = ["change:index", "change:frame"];
+  moved.forEach((event) => model.on(event, draw));
   const resized = new ResizeObserver(() => (plot.layout(), draw()));
   resized.observe(svg);
 
-  const decode = (name) => createImageBitmap(new Blob([bytes(model.get(name))], { type: "image/webp" }));
-  decode("targets").then((strip) => {
-    target.pens.forEach((pen, k) => copy(pen, strip, k * width, 0));
-    strip.close();
-  });
-  decode("atlas").then((bitmap) => {
+  if (!film)
+    decode(model.get("targets")).then((strip) => {
+      paint(target.pens, strip, spec, 0);
+      strip.close();
+    });
+  decode(model.get("atlas")).then((bitmap) => {
     if (gone) return bitmap.close();
     atlas = bitmap;
     draw();
@@ -109,9 +92,10 @@ function render({ model, el }) {
 
   return () => {
     gone = true;
-    pause();
+    bar.pause();
+    film?.pause();
     resized.disconnect();
-    model.off("change:index", draw);
+    moved.forEach((event) => model.off(event, draw));
     atlas?.close();
   };
 }

@@ -39,9 +39,10 @@ class History:
     accuracy: list[float] = field(default_factory=list)  # one a step, a fraction; empty if not logged
     seconds: list[float] = field(default_factory=list)  # training time so far, one a step
     snapshot_steps: list[int] = field(default_factory=list)
-    snapshots: list[np.ndarray] = field(default_factory=list)  # uint8, each (N, H, W, 3)
+    snapshots: list[np.ndarray] = field(default_factory=list)  # uint8, each (N, H, W, 3); films (N, K, H, W, 3)
     measures: list[dict[str, float]] = field(default_factory=list)  # one a snapshot: what `measure` returned
-    target: np.ndarray | None = None  # uint8 (N, H, W, 3)
+    target: np.ndarray | None = None  # uint8, as a snapshot
+    context: np.ndarray | None = None  # uint8 (N, C, H, W, 3): the frames from which a film is predicted
 
     def first(self, accuracy: float) -> tuple[int, float] | None:
         """Step and seconds at which the logged accuracy first reached a level; None if it never did."""
@@ -61,13 +62,16 @@ class TrainingRun:
     while a cell runs. Stop and the interrupt button end the loop after the current step; everything so far stays
     usable. A loss that is NaN or above `explode` times the first one ends the loop too, in the last good state.
 
-    model, optimizer: any; without an optimizer, Adam(lr), fused (one pass
-    over the weights instead of many). cooldown: over this last share of the steps the rate falls to 0, which
-    settles what a constant rate keeps shaking. steps: updates in all. probe: images (N, 3, H, W) in
-    [0, 1] reconstructed at <= 60 log-spaced steps, and at `marks`. measure: called with the model (eval mode, no
-    gradient) at the same steps, returns numbers to keep. live: a panel of `live_panel()`, or None. resume: go on
-    from the checkpoint `folder/name.safetensors` if there is one. fabric: for several GPUs, nodes or another
-    precision; the default is one device. tensorboard: also log there (needs the package tensorboard).
+    model, optimizer: any; without an optimizer, Adam(lr), fused (one pass over the weights). warmup: over so many
+    steps the rate rises from 0. cooldown: over this last share of the steps it falls to 0, which settles what a
+    constant rate keeps shaking. steps: updates in all. probe: images (N, 3, H, W) in [0, 1] reconstructed at <= 60
+    log-spaced steps, and at `marks`; or what a film is predicted from, frames (N, C, 3, H, W) as a rule. target:
+    what the results should be (default: the probe), for a film (N, K, 3, H, W). predict: (model, probe) ->
+    results, shaped as the target (default: model(probe)). measure: called with the model (eval mode, no gradient)
+    at the same steps, returns numbers to keep. live: a panel of `live_panel()`, or None. resume: go on from the
+    checkpoint `folder/name.safetensors` if there is one. fabric: for several GPUs, nodes or another precision; the
+    default is one device. tensorboard: also log there. Raises ValueError for a checkpoint of something else, and
+    when results and target differ in shape.
     """
 
     def __init__(
@@ -77,9 +81,12 @@ class TrainingRun:
         *,
         name: str,
         lr: float = 1e-3,
+        warmup: int = 0,
         cooldown: float = 0.0,
         optimizer: torch.optim.Optimizer | None = None,
         probe: Tensor | None = None,
+        target: Tensor | None = None,
+        predict: Callable[[nn.Module, Tensor], Tensor] | None = None,
         marks: tuple[int, ...] = (),
         measure: Callable[[nn.Module], dict[str, float]] | None = None,
         explode: float = 1e4,
@@ -93,17 +100,18 @@ class TrainingRun:
         self.module = model
         optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
-        self.cooldown, self.rates = cooldown, [group["lr"] for group in optimizer.param_groups]
+        self.rates, self.warmup, self.cooldown = [g["lr"] for g in optimizer.param_groups], warmup, cooldown
         self.steps, self.name, self.explode, self.measure, self.live = steps, name, explode, measure, live
         self.probe = None if probe is None else self.fabric.to_device(probe)
         self.at = _log_spaced(steps, marks)
-        self.history = History(target=None if probe is None else pictures(self.probe))
-        self.path = (
-            Path(folder or os.environ.get("EON_CHECKPOINTS") or RUNS / "checkpoints") / f"{name}.safetensors"
-        )
-        self.done, self.status, self.stopping = 0, "new", False
+        self.predict, self.history = predict or (lambda model, given: model(given)), History()
+        if probe is not None:
+            self.history.target = pictures(self.probe if target is None else target)
+            self.history.context = pictures(self.probe) if target is not None and probe.ndim == 5 else None
+        folder = Path(folder or os.environ.get("EON_CHECKPOINTS") or RUNS / "checkpoints")
+        self.path = folder / f"{name}.safetensors"
+        self.done, self.status, self.stopping, self._kept_previous = 0, "new", False, False
         self._good: tuple[int, dict[str, Tensor]] | None = None
-        self._kept_previous = False
         self._logs = _tensorboard(self.path.with_suffix("")) if tensorboard else None
         if resume:
             self._load()
@@ -157,13 +165,10 @@ class TrainingRun:
         """The loop around the reader's loop: what happens before, between and after the steps."""
         batch = self.fabric.to_device(stream) if isinstance(stream, Tensor) else None
         seconds = self.history.seconds[-1] if self.history.seconds else 0.0
-        self.status, self.stopping, shown, told, saved = "running", False, 0.0, False, time.monotonic()
-        bar = tqdm(
-            total=self.steps,
-            initial=self.done,
-            desc=self.name,
-            disable=bool(self.live) or not sys.stderr.isatty(),
-        )
+        self.status, self.stopping, told, saved = "running", False, False, time.monotonic()
+        shown, pause = 0.0, 0.1
+        hidden = bool(self.live) or not sys.stderr.isatty()
+        bar = tqdm(total=self.steps, initial=self.done, desc=self.name, disable=hidden)
         if self.live:
             self.live.start(self.name, self.steps)
         try:
@@ -182,9 +187,11 @@ class TrainingRun:
                     self.history.seconds.append(seconds)
                     self.done += 1
                     bar.update()
-                    if self.live and time.monotonic() - shown > 0.1:
+                    self.stopping |= bool(self.live) and self.live.stop_requested
+                    if self.live and (now := time.monotonic()) - shown > pause:
                         self._show(seconds)
                         shown = time.monotonic()
+                        pause = max(0.1, 3 * (shown - now))  # a film takes long to predict
                     if not (self.live or told) and seconds > 5:
                         told, left = True, (self.steps - self.done) * seconds / len(self.history.seconds)
                         if left > 60:
@@ -201,10 +208,10 @@ class TrainingRun:
             self._finish(seconds)
 
     def _set_rates(self) -> None:
-        """Over the last `cooldown` share of the steps the learning rates fall in a straight line towards 0."""
+        """Learning rates rise in a straight line over the warm-up, and fall in one over the cool-down."""
         left = (self.steps - self.done) / max(self.cooldown * self.steps, 1)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * min(1.0, left)
+            group["lr"] = rate * min(1.0, left, (self.done + 1) / (self.warmup + 1))
 
     def _finish(self, seconds: float) -> None:
         loss = f", loss {self.history.loss[-1]:.3g}" if self.history.loss else ""
@@ -227,14 +234,16 @@ class TrainingRun:
 
     def _show(self, seconds: float) -> None:
         rate = self.done / max(seconds, 1e-9)
-        image = None if self.probe is None else pictures(self._reconstruct())
+        image = None if self.probe is None else self._pictures()
         self.live.update(self.done, self.history, image, rate, (self.steps - self.done) / rate)
-        self.stopping = self.stopping or self.live.stop_requested
 
     @torch.no_grad()
-    def _reconstruct(self) -> Tensor:
+    def _pictures(self) -> np.ndarray:
         self.module.eval()
-        return self.module(self.probe)
+        found, target = pictures(self.predict(self.module, self.probe)), self.history.target
+        if found.shape[:-3] != target.shape[:-3]:
+            raise ValueError(f"{self.name}: the probe's pictures are {found.shape}, the target's {target.shape}")
+        return found
 
     @torch.no_grad()
     def _snapshot(self) -> None:
@@ -243,14 +252,12 @@ class TrainingRun:
             return
         with torch.random.fork_rng():
             if self.probe is not None:
-                self.history.snapshots.append(pictures(self._reconstruct()))
+                self.history.snapshots.append(self._pictures())
             self.module.eval()
             self.history.measures.append(self.measure(self.module) if self.measure else {})
         self.history.snapshot_steps.append(self.done)
-        self._good = (
-            self.done,
-            {k: v.detach().to("cpu", copy=True) for k, v in self.module.state_dict().items()},
-        )
+        weights = {k: v.detach().to("cpu", copy=True) for k, v in self.module.state_dict().items()}
+        self._good = (self.done, weights)
 
     def save(self) -> None:
         """Weights, optimiser, random state and history into one safetensors file, written whole or not at all."""
@@ -266,11 +273,8 @@ class TrainingRun:
             tensors[f"history.{key}"] = torch.tensor(getattr(self.history, key), dtype=torch.float64)
         if self.history.snapshots:
             tensors["history.snapshots"] = torch.from_numpy(np.stack(self.history.snapshots))
-        about = {
-            "step": str(self.done),
-            "measures": json.dumps(self.history.measures),
-            "probe": self._fingerprint(),
-        }
+        measures, probe = json.dumps(self.history.measures), self._fingerprint()
+        about = {"step": str(self.done), "measures": measures, "probe": probe}
         partial, previous = self.path.with_suffix(".partial"), self.path.with_suffix(".previous.safetensors")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,8 +293,8 @@ class TrainingRun:
             warnings.warn(f"checkpoint {self.path.name} not written ({error}); the training goes on", stacklevel=2)
 
     def _fingerprint(self) -> str:
-        target = self.history.target
-        return "" if target is None else hashlib.sha256(target.tobytes()).hexdigest()
+        shown = [some.tobytes() for some in (self.history.target, self.history.context) if some is not None]
+        return hashlib.sha256(b"".join(shown)).hexdigest() if shown else ""
 
     def _load(self) -> None:
         if not self.path.exists():
@@ -309,9 +313,8 @@ class TrainingRun:
         for key in (k for k in saved if k.startswith("optimizer.")):
             _, index, entry = key.split(".")
             state.setdefault(int(index), {})[entry] = saved[key]
-        self.optimizer.load_state_dict(
-            {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
-        )
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         torch.set_rng_state(saved["random.cpu"])
         if "random.cuda" in saved and torch.cuda.is_available():
             torch.cuda.set_rng_state(saved["random.cuda"])
@@ -380,11 +383,13 @@ def _log_spaced(steps: int, marks: tuple[int, ...]) -> set[int]:
 
 @torch.no_grad()
 def pictures(images: Tensor) -> np.ndarray:
-    """(N, 3, H, W) -> uint8 (N, h, w, 3), not wider than a scrubber shows it."""
+    """(N, 3, H, W) or (N, K, 3, H, W) -> uint8 (N, h, w, 3) or (N, K, h, w, 3), no wider than a scrubber's."""
+    lead, images = images.shape[:-3], images.flatten(0, -4)
     if images.shape[-1] > SNAPSHOT_WIDTH:
         h = round(images.shape[-2] * SNAPSHOT_WIDTH / images.shape[-1])
         images = F.interpolate(images, (h, SNAPSHOT_WIDTH), mode="area")
-    return (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    images = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1)
+    return images.unflatten(0, lead).cpu().numpy()
 
 
 def _tensorboard(folder: Path) -> Any:  # noqa: ANN401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -12,12 +13,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -43,12 +45,63 @@ def fake_history(steps: int = 400, speed: float = 1.0, pictures: int = 3, size=(
         snapshot_steps=at,
         snapshots=frames,
         target=target,
+        context=None,
     )
+
+
+def moving_shapes(clips: int = 3, frames: int = 14, size: int = 64) -> np.ndarray:
+    """Discs of one colour each that move over a gray ramp and bounce: uint8 (clips, frames, size, size, 3)."""
+    y, x = np.mgrid[:size, :size] / size
+    out = np.repeat(70 + 60 * x[..., None], 3, axis=2)[None, None].repeat(clips, 0).repeat(frames, 1)
+    for clip in range(clips):
+        rng = np.random.default_rng(clip)
+        for _ in range(3):
+            colour, start = rng.uniform(30, 255, 3), rng.uniform(0.2, 0.8, 2)
+            speed, radius = rng.uniform(-0.05, 0.05, 2), rng.uniform(0.08, 0.2)
+            for frame in range(frames):
+                cy, cx = 1 - abs((start + speed * frame) % 2 - 1)
+                inside = np.clip((radius - np.hypot(y - cy, x - cx)) * size + 0.5, 0, 1)[..., None]
+                out[clip, frame] += inside * (colour - out[clip, frame])
+    return out.astype(np.uint8)
+
+
+def fake_film(
+    steps: int = 400, speed: float = 1.0, clips: int = 3, given: int = 4, frames: int = 10, size: int = 64
+):
+    """A run that never was: the mean of a clip gives way to its frames, to later ones last."""
+    shapes = moving_shapes(clips, given + frames, size)
+    target, still = shapes[:, given:], shapes.mean(1, keepdims=True)
+    run = fake_history(steps, speed, 1, (8, 8))
+    run.target, run.context = target, shapes[:, :given] if given else None
+    late = (1 + np.arange(frames) / 2)[:, None, None, None]
+    left = [np.minimum(1, late * (1 + s / 3) ** -speed) for s in run.snapshot_steps]
+    run.snapshots = [(target * (1 - share) + still * share).astype(np.uint8) for share in left]
+    return run
+
+
+def tensor(frames: np.ndarray):
+    """(..., H, W, 3) uint8 -> (..., 3, H, W) in [0, 1], as clips are."""
+    import torch
+
+    return torch.from_numpy(np.moveaxis(frames, -1, -3) / np.float32(255))
+
+
+def decoded(scrubber) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(scrubber.atlas)).convert("RGB")).astype(int)
+
+
+def film_tile(sheet: np.ndarray, spec: dict, tile: int) -> np.ndarray:
+    """The pictures of one tile of a film's atlas, as the scripts of the widgets find them: (N, H, W, 3)."""
+    (width, height), pad, count = spec["cell"], spec["pad"], spec["pictures"]
+    y, x = divmod(tile, spec["columns"])
+    high, wide = height + 2 * pad, width + 2 * pad
+    row = sheet[y * high + pad :, x * count * wide :][:height, : count * wide]
+    return row.reshape(height, count, wide, 3).swapaxes(0, 1)[:, :, pad:-pad]
 
 
 def notebook(path: Path, *cells: str) -> Path:
     """Write a notebook of these code cells, the first of which can import this file."""
-    first = f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom browser import fake_history"
+    first = f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom browser import fake_film, fake_history, tensor"
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (first, *cells)])
     nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(nb, path)
@@ -126,6 +179,20 @@ STOPWATCH = """(root) => {
     requestAnimationFrame(look);
   }, true);
 }"""
+
+
+def picture(canvas) -> np.ndarray:
+    """What a canvas shows: (H, W, 3)."""
+    read = "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    high, wide, *values = canvas.evaluate(read)
+    return np.array(values).reshape(high, wide, 4)[..., :3]
+
+
+def nearest(shown: np.ndarray, pictures: Sequence[np.ndarray]) -> int:
+    """Which of the pictures, all of the size of the one shown, that is; it has been through a lossy codec."""
+    off = [np.abs(shown - other).mean() for other in pictures]
+    assert min(off) < 8, off
+    return int(np.argmin(off))
 
 
 def latency(page, root, moves: int = 30) -> tuple[float, float]:

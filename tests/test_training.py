@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -228,6 +229,95 @@ def test_tensorboard_on_request(pictures, tmp_path):
     pytest.importorskip("tensorboard")
     train(pictures, tmp_path, tensorboard=True)
     assert list((tmp_path / "t").glob("events.*"))
+
+
+class NextFrames(torch.nn.Module):
+    """(N, C, 3, H, W) -> the frame after them, (N, 3, H, W)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(6, 3, 3, padding=1)
+
+    def forward(self, frames):
+        return self.layer(frames[:, -2:].flatten(1, 2))
+
+
+def three_ahead(model, frames):
+    for _ in range(3):
+        frames = torch.cat([frames, model(frames)[:, None]], dim=1)
+    return frames[:, -3:]
+
+
+@pytest.fixture
+def films():
+    return torch.rand(2, 7, 3, 16, 20, generator=torch.Generator().manual_seed(0))  # four given, three to predict
+
+
+def train_film(films, folder, stop_at=None, steps=STEPS, **options):
+    torch.manual_seed(0)
+    options = {"probe": films[:, :4], "target": films[:, 4:], "predict": three_ahead} | options
+    run = TrainingRun(NextFrames(), steps, name="film", folder=folder, **options)
+    for step, batch in run.batches(films):
+        run.step(F.mse_loss(run(batch[:, :4]), batch[:, 4]))
+        if step + 1 == stop_at:
+            run.stopping = True
+    return run
+
+
+def test_snapshots_of_films(films, tmp_path):
+    run = train_film(films, tmp_path)
+    history = run.history
+    assert {shot.shape for shot in history.snapshots} == {history.target.shape} == {(2, 3, 16, 20, 3)}
+    assert np.array_equal(history.target, training.pictures(films[:, 4:]))
+    assert np.array_equal(history.context, training.pictures(films[:, :4]))
+    ahead = three_ahead(run.module, films[:, :4]).detach()
+    assert np.array_equal(history.snapshots[-1], training.pictures(ahead))
+
+
+def test_a_film_stopped_and_resumed_equals_uninterrupted(films, tmp_path):
+    whole = train_film(films, tmp_path / "whole")
+    train_film(films, tmp_path / "half", stop_at=5)
+    resumed = train_film(films, tmp_path / "half", resume=True)
+    assert resumed.history.loss == whole.history.loss and same_weights(resumed, whole)
+    assert resumed.history.snapshots[1].shape == (2, 3, 16, 20, 3)
+    assert np.array_equal(resumed.history.snapshots[-1], whole.history.snapshots[-1])
+    with pytest.raises(ValueError, match="other pictures"):
+        train_film(films, tmp_path / "half", resume=True, probe=films[:, 1:4])
+
+
+def test_without_a_target_the_probe_is_one(films, pictures, tmp_path):
+    whole = train_film(films, tmp_path, target=None, predict=lambda model, frames: frames, steps=2).history
+    assert np.array_equal(whole.target, training.pictures(films[:, :4])) and whole.context is None
+    assert train(pictures, tmp_path, steps=2).history.context is None
+
+
+def test_a_prediction_of_another_length_is_an_error_at_once(films, tmp_path):
+    with pytest.raises(ValueError, match=r"film: the probe's pictures are \(2, 3, .*, the target's \(2, 2, "):
+        train_film(films, tmp_path, target=films[:, 5:])
+
+
+def test_pictures_of_films_are_pictures_of_their_frames():
+    films = torch.rand(2, 3, 3, 32, 512)
+    made = training.pictures(films)
+    assert made.shape == (2, 3, 16, 256, 3)
+    assert np.array_equal(made[1], training.pictures(films[1]))
+
+
+def test_stop_is_heard_though_a_film_takes_long_to_predict(films, tmp_path):
+    class SlowPanel(FakePanel):
+        def update(self, step, history, image, rate, eta):
+            assert image.shape == (2, 3, 16, 20, 3)
+            self.calls.append("update")
+            time.sleep(0.2)  # so the next update is 0.6 s away
+
+    panel = SlowPanel(stop_at=0)
+    torch.manual_seed(0)
+    options = {"probe": films[:, :4], "target": films[:, 4:], "predict": three_ahead, "folder": tmp_path}
+    run = TrainingRun(NextFrames(), 100_000, name="film", live=panel, **options)
+    for step, batch in run.batches(films):
+        run.step(F.mse_loss(run(batch[:, :4]), batch[:, 4]))
+        panel.stop_requested = step == 20
+    assert run.done == 21 and panel.calls.count("update") < 3
 
 
 def test_two_processes_train_one_model(tmp_path):

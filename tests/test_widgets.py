@@ -8,10 +8,10 @@ import json
 
 import numpy as np
 import pytest
-from browser import fake_history
+from browser import decoded, fake_film, fake_history, film_tile
 from PIL import Image
 
-from eon_utils import widgets
+from eon_utils import atlas, widgets
 from eon_utils.training import History
 from eon_utils.widgets import LivePanel, at, encode, live_panel, scrub
 
@@ -30,6 +30,14 @@ def noisy(steps: int, pictures: int, size: tuple[int, int], seed: int = 0) -> Hi
     return History(loss=loss, snapshot_steps=at, snapshots=frames[: len(at)], target=frames[0])
 
 
+def noisy_films(steps: int, clips: int, frames: int, side: int, seed: int = 0) -> History:
+    """The same of films, with four frames given."""
+    run = noisy(steps, clips * (frames + 4), (side, side), seed)
+    films = [shot.reshape(clips, frames + 4, side, side, 3) for shot in run.snapshots]
+    run.snapshots, run.target, run.context = [f[:, 4:] for f in films], films[0][:, 4:], films[0][:, :4]
+    return run
+
+
 def atlas_size(scrubber) -> tuple[int, int]:
     return Image.open(io.BytesIO(scrubber.atlas)).size
 
@@ -39,7 +47,7 @@ def test_budget_holds_for_noise(models):
     runs = {f"V{i}": noisy(1000, 3, (128, 88), i) for i in range(models)}
     scrubber = scrub(runs)
     assert len(scrubber.atlas) <= widgets.BUDGET
-    assert len(scrubber.poster) <= widgets.POSTER_BYTES
+    assert len(scrubber.poster) <= atlas.POSTER_BYTES
     assert max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * widgets.MAX_PIXELS
     assert len(scrubber.spec["steps"]) >= 16
 
@@ -137,6 +145,69 @@ def test_what_is_refused(history):
         scrub({"a": history, "b": fake_history(pictures=2, snapshots=3)})
 
 
+def test_budget_holds_for_noisy_films():
+    scrubber = scrub({f"V{i}": noisy_films(1000, 6, 10, 48, i) for i in range(3)})
+    assert len(scrubber.atlas) <= widgets.BUDGET and len(scrubber.poster) <= atlas.POSTER_BYTES
+    assert max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * widgets.MAX_PIXELS
+    assert len(scrubber.spec["steps"]) >= 6 and scrubber.spec["pictures"] == 3
+    saved = [base64.b64encode(v) if isinstance(v, bytes) else json.dumps(v) for v in scrubber.get_state().values()]
+    assert sum(map(len, saved)) <= 1_000_000
+
+
+def test_films_have_a_second_axis():
+    """Every (model, step, frame) lies in the atlas where the script looks for it, as do given and true frames."""
+    runs = {"slow": fake_film(speed=0.5), "fast": fake_film(steps=50)}
+    scrubber = scrub(runs)
+    spec, sheet = scrubber.spec, decoded(scrubber)
+    assert spec["cell"] == [64, 64] and spec["given"] == 4 and len(spec["frames"]) == 14
+    assert (spec["frames"][1], spec["frames"][6]) == ("frame 2 of 4, given", "frame +3, predicted")
+    assert (scrubber.frame, scrubber.index) == (4, len(spec["steps"]) - 1)
+    for m, run in enumerate(runs.values()):
+        for i in (0, len(spec["steps"]) // 2, len(spec["steps"]) - 1):
+            last = max(k for k, step in enumerate(run.snapshot_steps) if step <= spec["steps"][i])
+            for frame in (0, 4, 9):
+                shown = film_tile(sheet, spec, spec["tiles"][m][i] + frame)
+                assert np.abs(shown - run.snapshots[last][:, frame]).mean() < 5
+    known = np.concatenate([run.context, run.target], axis=1)
+    for frame in range(14):
+        assert np.abs(film_tile(sheet, spec, spec["film"] + frame) - known[:, frame]).mean() < 5
+
+
+def test_text_and_still_picture_of_films():
+    data, metadata = scrub({"V4": fake_film(), "V5": fake_film()}, name="04_scrubber")._repr_mimebundle_()
+    assert data["text/plain"] == "Scrubber: V4, V5 over steps 0..400 and 14 frames"
+    assert metadata["screenshot"] == "04_scrubber"
+    assert metadata["image/png"]["alt"].startswith("10 frames as predicted at training steps 0 to 400. V4: loss")
+    poster = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert poster.mode == "P" and 600 <= poster.width <= 920 and poster.height <= 960
+    assert scrub(fake_film()).spec["names"] == ["prediction"]
+
+
+@pytest.mark.parametrize(("given", "frames", "clips"), [(0, 5, 2), (1, 1, 1), (0, 1, 3), (8, 2, 6)])
+def test_films_of_any_length(given, frames, clips):
+    scrubber = scrub(fake_film(given=given, frames=frames, clips=clips))
+    spec = scrubber.spec
+    assert len(spec["frames"]) == given + frames and scrubber.frame == given
+    assert spec["pictures"] == min(clips, 4) and not scrubber.targets
+    assert given or spec["frames"][-1] == f"frame {frames} of {frames}"
+
+
+def test_the_frames_of_the_model_that_was_given_most_are_shown():
+    few, many = fake_film(given=2), fake_film(given=6)
+    few.target, few.snapshots = many.target, many.snapshots
+    spec = scrub({"few": few, "many": many}).spec
+    assert spec["given"] == 6
+
+
+def test_which_films_are_refused(history):
+    film, short = fake_film(), fake_film(frames=9)
+    with pytest.raises(ValueError, match="pictures of 'photo'"):
+        scrub({"film": film, "photo": history})
+    short.target = film.target
+    with pytest.raises(ValueError, match=r"snapshots of 'short' are \(3, 9, 64, 64, 3\), not as \(3, 10,"):
+        scrub({"film": film, "short": short})
+
+
 def test_at():
     assert at([3.0, 2.0, 1.0], 1) == 2.0
     assert at([3.0, 2.0, 1.0], 99) == 1.0
@@ -168,6 +239,9 @@ def test_live_panel_messages(history, monkeypatch):
     assert first["text"] == f"step 120 of 1,200 · loss {history.loss[120]:.3g} · 34.5 steps/s · 2 min left"
     assert Image.open(io.BytesIO(jpeg)).size == (3 * 192, 132) and first["pictures"] == 3
     assert "left" not in second["text"] and not nothing
+    panel.update(122, history, fake_film().target, 1.0, 1.0)
+    assert sent[2][0]["film"] == "Frames 1, 3, 5, 8, 10 of the first film now" and sent[2][0]["pictures"] == 5
+    assert Image.open(io.BytesIO(sent[2][1][0])).size == (5 * 64, 64)
     assert not panel.stop_requested
     panel._handle_custom_msg({"kind": "stop"}, [])
     assert panel.stop_requested
