@@ -6,7 +6,16 @@ from eon_utils.baselines import FRAME_BASELINES, PatchPCA, copy_last, extrapolat
 from eon_utils.claims import Claims, Ledger, check, course_map
 from eon_utils.display import show, show_source, table
 from eon_utils.images import FOREIGN, HELD_OUT, PHOTOS, TRAINING, crops, dataset, folder, photos
-from eon_utils.metrics import accuracy, derivative_kurtosis, psnr, spectral_slope, spectrum, ssim
+from eon_utils.metrics import (
+    accuracy,
+    deep_path_share,
+    derivative_kurtosis,
+    next_frame_psnr,
+    psnr,
+    spectral_slope,
+    spectrum,
+    ssim,
+)
 from eon_utils.models import ConvAutoencoder, FramePredictor, rollout
 from eon_utils.player import show_clip
 from eon_utils.plotting import (
@@ -48,6 +57,7 @@ __all__ = [
     "crops",
     "curves",
     "dataset",
+    "deep_path_share",
     "derivative_kurtosis",
     "extrapolate",
     "folder",
@@ -56,6 +66,7 @@ __all__ = [
     "layer_table",
     "live_panel",
     "load_autoencoder",
+    "next_frame_psnr",
     "optical_flow",
     "photos",
     "pictures",

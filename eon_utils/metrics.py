@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+EXACT = 60.0  # dB; a rounding error of 1/1000, below what eight bits show
 
 
 def accuracy(images: Tensor, targets: Tensor) -> float:
@@ -14,6 +18,30 @@ def accuracy(images: Tensor, targets: Tensor) -> float:
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB for peak 1, one value an image: (N, ...) -> (N,). Infinite if identical."""
     return -10 * torch.log10((images - targets).square().flatten(1).mean(1))
+
+
+@torch.no_grad()
+def next_frame_psnr(predict: Callable[[Tensor], Tensor], clips: Tensor) -> float:
+    """Mean PSNR in dB with which each clip's last frame is predicted from those before it; exact counts as 60 dB.
+
+    predict: (N, T, 3, H, W) -> (N, 3, H, W), clipped here to [0, 1]. clips: (N, T + 1, 3, H, W) in [0, 1].
+    """
+    return psnr(predict(clips[:, :-1]).clamp(0, 1), clips[:, -1]).clamp(max=EXACT).mean().item()
+
+
+@torch.no_grad()
+def deep_path_share(model: nn.Module, clips: Tensor) -> float:
+    """Of the accuracy lost by silencing the code, and by cutting the skips: the code's part, a fraction.
+
+    Silenced is a code that is replaced by its mean over the clips; cut are skips that are 0. model: as
+    `models.FramePredictor`. clips: (N, T + 1, 3, H, W) in [0, 1], the last frame is the target. 1 without skips, 0
+    where neither costs anything; far from training it may be any number, also a negative one.
+    """
+    given, target = clips[:, :-1], clips[:, -1]
+    code, skips = model.encode(given)
+    ways = (code, skips), (code.mean(0, keepdim=True).expand_as(code), skips), (code, [0 * skip for skip in skips])
+    whole, silenced, cut = (accuracy(model.decode(given, *way).clamp(0, 1), target) for way in ways)
+    return (whole - silenced) / ((2 * whole - silenced - cut) or 1.0)
 
 
 def ssim(images: Tensor, targets: Tensor) -> Tensor:

@@ -75,14 +75,17 @@ class ConvAutoencoder(nn.Module):
 class FramePredictor(nn.Module):
     """An autoencoder of phase 2 that is given the last frames of a clip, stacked, and asked for the next one.
 
-    context: frames stacked. change: the network's output is added to the last frame, so that an output of 0 is
-    "nothing moves". design: widths, skips, noise of `ConvAutoencoder`.
+    context: frames stacked. change: the network's output is added to the last frame; it starts as 0, "nothing
+    moves". design: widths, skips, noise of `ConvAutoencoder`.
     """
 
     def __init__(self, context: int = 4, change: bool = False, **design: Any) -> None:  # noqa: ANN401
         super().__init__()
         self.context, self.change = context, change
         self.net = ConvAutoencoder(inputs=3 * context, **design)
+        if change:
+            for parameter in self.net.decoder[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def encode(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(N, T, 3, H, W) in [0, 1], T >= context -> the code and the skips, as `ConvAutoencoder.encode`."""
@@ -95,7 +98,7 @@ class FramePredictor(nn.Module):
     def decode(self, clips: Tensor, code: Tensor, skips: list[Tensor]) -> Tensor:
         """The clips, their code and skips -> the next frame (N, 3, H, W), about [0, 1], not clipped."""
         made = self.net.decode(code, skips)
-        return clips[:, -1] + made - 0.5 if self.change else made
+        return clips[:, -1] + (made - 0.5) if self.change else made
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) in [0, 1] -> the next frame (N, 3, H, W), about [0, 1], not clipped."""

@@ -180,7 +180,7 @@ def _leaves(
     zoom, offset = FINENESS * np.exp(rng.uniform(-1, 0.5, count)), rng.integers(8 * TILE, 9 * TILE, (count, 2))
     contrast = np.float32(np.abs(rng.standard_t(3, count)) * rng.uniform(0.01, 0.06))
     ramp, colours = rng.normal(0, 0.12, (count, 2)) / size, _colours(rng, count)
-    light = np.float32(rng.normal(0, 0.03, 2) * (rng.random() < 0.3))  # change a frame, in gain and in offset
+    light = np.float32(rng.normal(0, 0.03, 2) * (rng.random() < 0.3))  # first change a frame, in gain and offset
     back, origin = _inverse(matrix, shift)
     x, y = _grid(size, OVERSAMPLING).reshape(-1, 2).T
     clip = np.empty((frames, size, size, 3), np.float32)
@@ -196,7 +196,8 @@ def _leaves(
         texel = (row.astype(np.int32) & (TILE - 1)) * TILE + (column.astype(np.int32) & (TILE - 1)) + tile.take(of)
         shade += contrast.take(of) * _textures(train).take(texel)
         planes = [colour.take(of) + shade for colour in colours.T]
-        picture = np.stack(planes, -1).reshape(*owner[t].shape, 3) * (1 + light[0] * t) + light[1] * t
+        gain, offset = light * np.float32(5 * np.sin(t / 5))  # to and fro: a long clip does not end in the dark
+        picture = np.stack(planes, -1).reshape(*owner[t].shape, 3) * (1 + gain) + offset
         clip[t] = cv2.resize(picture.clip(0, 1), (size, size), interpolation=cv2.INTER_AREA)
     if not flow:
         return (clip,)

@@ -20,6 +20,7 @@ NAMES = (
     "01_image_reconstruction_sanity",
     "02_deep_image_reconstruction",
     "03_generalized_image_reconstruction",
+    "04_next_frame_sanity",
 )
 MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
 SANITIZE = """[a claim that is checked under the laptop preset only]
@@ -169,11 +170,17 @@ def test_takes_other_parameters_and_own_pictures(path, tmp_path):
     mine = tmp_path / "my pictures"
     mine.mkdir()
     for name, colour in (("sea", "teal"), ("sand", "khaki")):
-        Image.effect_mandelbrot((300, 200), (-2, -1.2, 0.8, 1.2), 30).convert("RGB").save(mine / f"{name}.png")
+        fractal = Image.effect_mandelbrot((300, 200), (-2, -1.2, 0.8, 1.2), 30).convert("RGB")
+        fractal.save(mine / f"{name}.png")
         Image.new("RGB", (200, 300), colour).save(mine / f"{name}_plain.jpg")
-    (mine / "notes.txt").write_text("no picture")
+    films = tmp_path / "my films"
+    films.mkdir()
+    frames = [fractal.rotate(4 * i) for i in range(30)]
+    frames[0].save(films / "turn.gif", save_all=True, append_images=frames[1:], duration=80)
+    for folder in (mine, films):
+        (folder / "notes.txt").write_text("no picture")
     known = course.parameters(path)
-    given = {"seed": 3, "steps": 12, "images": str(mine)}
+    given = {"seed": 3, "steps": 12, "images": str(mine), "videos": str(films)}
     given = {name: value for name, value in given.items() if name in known}
     ran = papermill.execute_notebook(
         path, tmp_path / "out.ipynb", {"preset": "smoke", **given}, cwd=path.parent, progress_bar=False
