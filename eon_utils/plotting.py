@@ -53,12 +53,12 @@ def contact_sheet(
             notes[name] = ["exact" if math.isinf(level) else f"{level:.1f} dB" for level in levels]
     columns = min(most, max(len(pictures) for pictures in rows.values()))
     h, w = next(iter(rows.values())).shape[-2:]
-    cell = _cell(len(rows), columns, h / w, 24)
+    cell, label = _cell(len(rows), columns, h / w, 24), 0.3 + 0.09 * max(len(name) for name in rows)
     fig, axes = plt.subplots(
         len(rows),
         columns,
         squeeze=False,
-        figsize=(cell * columns + 0.9, len(rows) * (cell * h / w + (0.24 if notes else 0.05)) + 0.3),
+        figsize=(cell * columns + max(0.9, label), len(rows) * (cell * h / w + (0.24 if notes else 0.05)) + 0.3),
     )
     for row, (name, pictures) in enumerate(rows.items()):
         for column in range(columns):

@@ -3,7 +3,7 @@
     python tests/benchmark_videos.py [--seconds 5] [--videos my_clips/]
 
 Prints a table. "waits" is the share of a training's time in which its next batch was not ready, when one process
-makes batches in the background (`videos.Prefetched`), for the fastest eater: V4 of phase 4.
+makes batches in the background (`videos.Prefetched`) on a core of its own.
 """
 
 import argparse
@@ -86,10 +86,10 @@ def training(model: nn.Module, batches):
     return step
 
 
-def waits(batches, seconds: float) -> float:
+def waits(model: nn.Module, batches, seconds: float) -> float:
     """Share of the time in which a training waits for batches made in the background; not counting the start."""
     ahead = videos.Prefetched(batches, 10**6)
-    step = training(FramePredictor(change=True, skips=True, noise=0.25), ahead)
+    step = training(model, ahead)
     for number in range(20):
         step(number)
     before, start, number = ahead.waited, time.perf_counter(), 20
@@ -116,13 +116,13 @@ def main() -> None:
     for name, clips in eats.items():
         size = sum(p.numel() for p in eaters[name].parameters())
         print(f"{name} ({size:,} parameters) trains at {clips:,.0f} clips a second")
-    print("\n| source | clips a second | " + " | ".join(f"times {name}" for name in eats) + " | waits |")
-    print("|---|---|" + "---|" * len(eats) + "---|")
+    columns = [f"{what} {name}" for name in eats for what in ("times", "waits of")]
+    print(f"\n| source | clips a second | {' | '.join(columns)} |\n|---|---|{'---|' * len(columns)}")
     for name, make in (videos.SOURCES | {"mixed": videos.mixed}).items():
         work = partial(batch, make)
         makes = rate(work, given.seconds)
-        times = " | ".join(f"{makes / clips:.1f}" for clips in eats.values())
-        print(f"| {name} | {makes:,.0f} | {times} | {100 * waits(work, given.seconds):.1f} % |", flush=True)
+        row = [f"{makes / eats[n]:.1f} | {100 * waits(m, work, given.seconds):.1f} %" for n, m in eaters.items()]
+        print(f"| {name} | {makes:,.0f} | {' | '.join(row)} |", flush=True)
     if given.videos:
         start = time.perf_counter()
         clips, _ = videos.folder(given.videos, limit=1000)
