@@ -57,6 +57,14 @@ def test_claims_are_checked_by_one_rule(capsys):
         assert out.startswith(status) and "holds" in out and not any(c.isdigit() for c in out)
 
 
+def test_claims_may_speak_of_some_presets_only(capsys):
+    for preset, words in (("laptop", "holds"), ("full", "not at this preset")):
+        made = eon.Claims("04", resolve(preset, 0, TABLE), presets=("laptop",))
+        made.check("leaves reach their level", preset == "laptop")
+        made.table()
+        assert capsys.readouterr().out == f"{words}  leaves reach their level\n"
+
+
 def test_a_false_claim_fails_with_the_measured_value():
     made = eon.Claims("02", resolve("laptop", 0, TABLE))
     with pytest.raises(claims.ClaimError, match=r"'pigs fly' does not hold; measured: 0.1"):
