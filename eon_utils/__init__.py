@@ -27,6 +27,7 @@ from eon_utils.plotting import (
     smooth,
 )
 from eon_utils.presets import resolve, seed_everything, setup
+from eon_utils.prior import Explanation, Prior
 from eon_utils.scenes import scenes
 from eon_utils.training import History, TrainingRun, pictures
 from eon_utils.widgets import live_panel, scrub
@@ -43,8 +44,10 @@ __all__ = [
     "ConvAutoencoder",
     "FramePredictor",
     "History",
+    "Explanation",
     "Ledger",
     "PatchPCA",
+    "Prior",
     "ResidualBlock",
     "TrainingRun",
     "accuracy",

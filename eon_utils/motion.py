@@ -30,18 +30,20 @@ def leaves(
     train: bool = True,
     speed: float = 4.0,
     flow: bool = False,
+    jitter: float = 0.0,
 ) -> Clips:
     """Clips `start` to `start + count - 1` of a stream of moving dead leaves.
 
     Leaves (see `scenes`) move, turn and grow on their own, each with its own acceleration, over a ground, under a
     camera that does the same; some clips brighten or darken. `speed` is the fastest a leaf or the camera starts
-    with, in pixels a frame. The held-out stream (`train=False`) has other random numbers and other textures.
+    with, in pixels a frame. With `jitter`, half of the clips move unsteadily: from frame to frame their velocities
+    change by up to that share of their pace (standard deviation). The held-out stream (`train=False`) has other random numbers and other textures.
 
     Returns (count, frames, 3, size, size), float32 RGB in [0, 1]. With `flow` also the flow from each frame to the
     next, (count, frames - 1, 2, size, size), (dx, dy) in pixels, and a mask of the pixels whose surface is not in
     view in the next frame, (count, frames - 1, 1, size, size), bool. Raises ValueError for a count below 1.
     """
-    return _stack([_leaves(i, frames, size, seed, train, speed, flow) for i in _indices(count, start)], flow)
+    return _stack([_leaves(i, frames, size, seed, train, speed, flow, jitter) for i in _indices(count, start)], flow)
 
 
 def pans(
@@ -54,6 +56,7 @@ def pans(
     speed: float = 4.0,
     flow: bool = False,
     names: tuple[str, ...] | None = None,
+    jitter: float = 0.0,
 ) -> Clips:
     """Clips `start` to `start + count - 1` of a camera that pans, turns and zooms over photographs.
 
@@ -61,7 +64,7 @@ def pans(
     of `leaves`; a surface leaves the view at the frame's edge only.
     """
     names = names or (TRAINING if train else HELD_OUT)
-    return _stack([_pan(i, frames, size, seed, names, speed, flow) for i in _indices(count, start)], flow)
+    return _stack([_pan(i, frames, size, seed, names, speed, flow, jitter) for i in _indices(count, start)], flow)
 
 
 def _indices(count: int, start: int) -> range:
@@ -82,7 +85,9 @@ def _similarity(angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
 
-def _motions(rng: np.random.Generator, count: int, frames: int, speed: float) -> tuple[np.ndarray, np.ndarray]:
+def _motions(
+    rng: np.random.Generator, count: int, frames: int, speed: float, jitter: float
+) -> tuple[np.ndarray, np.ndarray]:
     """`count` smooth motions: matrices (frames, count, 2, 2) and shifts in pixels (frames, count, 2).
 
     Paces are log-uniform from a twentieth of `speed` to `speed`: creeping is as common as haste.
@@ -94,7 +99,14 @@ def _motions(rng: np.random.Generator, count: int, frames: int, speed: float) ->
     change = 0.1 * pace[:, None] * rng.normal(size=(count, 2))  # of the velocity, in each frame
     turn, zoom = 0.015 * pace * rng.normal(size=(2, count))
     shift = time[..., None] * velocity + 0.5 * time[..., None] ** 2 * change
+    if jitter:
+        shift += jitter * pace[:, None] * rng.normal(size=shift.shape).cumsum(0)
     return _similarity(time * turn, np.exp(0.5 * time * zoom)), shift
+
+
+def _unsteady(rng: np.random.Generator, jitter: float) -> float:
+    """A clip's own jitter: none in half of the clips, else anything up to `jitter`. Draws nothing where that is 0."""
+    return jitter * max(0.0, rng.uniform(-1, 1)) if jitter else 0.0
 
 
 def _grid(size: int, oversampling: int = 1) -> np.ndarray:
@@ -151,15 +163,16 @@ def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _leaves(
-    index: int, frames: int, size: int, seed: int, train: bool, speed: float, flow: bool
+    index: int, frames: int, size: int, seed: int, train: bool, speed: float, flow: bool, jitter: float
 ) -> tuple[np.ndarray, ...]:
     """One clip (T, size, size, 3); with `flow` also (T - 1, size, size, 2) and (T - 1, size, size, 1)."""
     import cv2
 
     rng = np.random.default_rng((seed, index, int(train)))
     count = int(rng.integers(10, 100))  # leaf 0 is the ground
-    camera, pan = _motions(rng, 1, frames, speed)
-    own, drift = _motions(rng, count, frames, speed)
+    jitter = _unsteady(rng, jitter)
+    camera, pan = _motions(rng, 1, frames, speed, jitter)
+    own, drift = _motions(rng, count, frames, speed, jitter)
     rest = (rng.random(count) < rng.random()) | (np.arange(count) == 0)  # these move with the camera alone
     own[:, rest], drift[:, rest] = np.eye(2), 0
     away = rng.uniform(-0.3, 1.3, (count, 2)) * size - size / 2
@@ -233,7 +246,7 @@ def _pyramid(name: str) -> list[np.ndarray]:
 
 
 def _pan(
-    index: int, frames: int, size: int, seed: int, names: tuple[str, ...], speed: float, flow: bool
+    index: int, frames: int, size: int, seed: int, names: tuple[str, ...], speed: float, flow: bool, jitter: float
 ) -> tuple[np.ndarray, ...]:
     """One clip (T, size, size, 3); with `flow` also (T - 1, size, size, 2) and (T - 1, size, size, 1)."""
     import cv2
@@ -242,7 +255,8 @@ def _pan(
     levels = _pyramid(names[rng.integers(len(names))])
     high, wide = levels[0].shape[:2]
     shorter = min(high, wide)
-    matrix, shift = (part[:, 0] for part in _motions(rng, 1, frames, speed))
+    jitter = _unsteady(rng, jitter)
+    matrix, shift = (part[:, 0] for part in _motions(rng, 1, frames, speed, jitter))
     shift = shift + size / 2
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
     back, origin = _inverse(matrix, shift)

@@ -1,0 +1,233 @@
+"""The prior: it explains the next frame by motion, fits that explanation to the past, and adds what is new."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+DAMPING = 1e-3  # added to squared gradients: where nothing is to be seen, nothing moves
+OUTLIER = 0.03  # a difference in colour from which on a pixel counts less
+HABIT = (0.9, 0.05, 0.0, 0.0)  # weights of the four guesses where the past says nothing
+LOOKS, WHOLE = 2, 5.0  # frames of the past that are fitted; weight of the whole frame beside the place itself
+
+
+class Explanation(NamedTuple):
+    """What the network of a `Prior` makes of clips (N, T, 3, H, W); one entry a pixel of the frame to come."""
+
+    frame: Tensor  # (N, 3, H, W), about [0, 1]: the masks' blend of the guesses, and what is new
+    guesses: Tensor  # (N, G, 3, H, W): the last frame along each motion, the one before along the first, the last
+    masks: Tensor  # (N, G, 1, H, W), sum 1
+    new: Tensor  # (N, 3, H, W): what no guess explains
+    flows: Tensor  # (N, candidates, 2, H, W), (dx, dy) in pixels: where in the last frame each pixel is read
+    levels: list[tuple[Tensor, Tensor]]  # coarse to fine: flow, and its change from frame to frame
+    states: list[Tensor]  # coarse to fine: what the decoder knows, (N, C, h, w)
+
+
+class Prior(nn.Module):
+    """Explains the next frame by motion; then asks the past how far such explanations can be trusted.
+
+    **The network** is an encoder and a decoder with noisy skips. The decoder finds a motion from coarse to fine: at
+    each level the last two frames are read along the motion so far, steps of Lucas and Kanade's least squares
+    (1981) bring them closer, and a small network, the same at all but the finest level, corrects that motion: it
+    sees the encoder's features along it, and says whose neighbour's motion each pixel shares. Untrained, this is
+    classical coarse-to-fine flow. The last layers blend what several motions bring, and add what is new.
+
+    **The fit** has no parameters to learn. The network also predicts the last frames given, where the answer is
+    known. Four guesses (its frame; the frame before the last one, along the motion; its frame blurred; the frame
+    before, not moved) are fitted to what came, by ridge regression, locally and over the whole frame. A clip that
+    stands still, flickers or moves unsteadily says so itself.
+
+    widths, hidden: channels of encoder and decoder, at the finest level and at the others. candidates: motions to
+    choose from; 0 turns motion off: the frame is the last one and what is new. noise: standard deviation of the
+    noise on the skips, which are tanh, in `train` mode. context: frames looked at, 2 to 5: three for the network,
+    each further one is a frame of the past to fit. Clips are (N, T, 3, H, W) in [0, 1], T >= 2, H and W multiples
+    of 16.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, int] = (8, 16),
+        hidden: tuple[int, int] = (16, 40),
+        candidates: int = 2,
+        noise: float = 0.1,
+        context: int = 5,
+    ) -> None:
+        super().__init__()
+        self.candidates, self.noise, self.context = candidates, noise, context
+        fine, coarse = widths
+        small, large = hidden
+        self.encoder = nn.ModuleList(
+            [conv(3, fine), nn.Sequential(conv(3, coarse), nn.GELU(), conv(coarse, coarse))]
+        )
+        self.narrow = nn.ModuleList([nn.Conv2d(large, small, 1), nn.Conv2d(large, 24, 1)])
+        self.decoder = nn.ModuleList([
+            nn.Sequential(conv(small + 2 * (fine + 3) + 6, small), nn.GELU()),
+            nn.Sequential(conv(24 + 3 * (coarse + 3) + 6, large), nn.GELU(), conv(large, large), nn.GELU()),
+        ])
+        self.heads = nn.ModuleList(conv(n, 4 + 9) for n in hidden)
+        guesses = candidates + 2 if candidates else 1
+        self.others = conv(small, 2 * (candidates - 1)) if candidates > 1 else None
+        self.last = nn.Sequential(
+            conv(3 * guesses + small + 1, 24), nn.GELU(), conv(24, 24), nn.GELU(), conv(24, guesses + 4)
+        )
+        for layer in [*self.heads, self.last[-1]]:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, T, 3, H, W) in [0, 1] -> the next frame, network and fit, (N, 3, H, W), about [0, 1], not clipped."""
+        return self.fit(clips)[0]
+
+    def explain(self, clips: Tensor) -> Explanation:
+        """(N, T, 3, H, W) in [0, 1] -> the network's next frame and all that it is made of."""
+        frames = torch.stack([clips[:, max(clips.shape[1] - k, 0)] for k in (3, 2, 1)], 1)
+        return self._explain(frames, self._encode(frames))
+
+    def fit(self, clips: Tensor) -> tuple[Tensor, Tensor, Explanation]:
+        """(N, T, 3, H, W) in [0, 1] -> the next frame, fitted to the past; the weights (N, 4, H, W) of the guesses;
+        the network's explanation."""
+        frames = clips[:, -self.context :]
+        length, count = frames.shape[1], len(frames)
+        ends = list(range(length, 2, -1))[: LOOKS + 1] or [length]  # now, and each past that can be asked
+        picked = [[max(end - k, 0) for k in (3, 2, 1)] for end in ends]
+        pyramid = [torch.cat([level[:, at] for at in picked]) for level in self._encode(frames)]
+        trios = torch.cat([frames[:, at] for at in picked])
+        found = self._explain(trios, pyramid)
+        last, before = trios[:, 2], trios[:, 1]
+        flow, change = found.levels[-1]
+        moved = warp(before, 2 * flow + change)
+        guesses = torch.stack([found.frame, moved, box(found.frame, 1), before], 1) - last[:, None]
+        came = [frames[:, end] - frames[:, end - 1] for end in ends[1:]]
+        weights = _ridge(guesses[count:].unflatten(0, (len(came), count)), came, HABIT) if came else None
+        if weights is None:
+            weights = frames.new_tensor(HABIT).view(1, 4, 1, 1).expand(count, 4, *frames.shape[-2:])
+        frame = frames[:, -1] + (weights[:, :, None] * guesses[:count]).sum(1)
+        parts = [[tuple(p[:count] for p in e) if isinstance(e, tuple) else e[:count] for e in part]
+                 if isinstance(part, list) else part[:count] for part in found]
+        return frame, weights, Explanation(*parts)
+
+    def _explain(self, frames: Tensor, pyramid: list[Tensor]) -> Explanation:
+        """Three frames (N, 3, 3, H, W) and their features -> explanation."""
+        last, before = frames[:, 2], frames[:, 1]
+        levels, states = self._motion(pyramid)
+        flow, change = levels[-1]
+        flows, guesses = [flow], [last]
+        if self.candidates:
+            flows += [flow + other for other in self.others(states[-1]).split(2, 1)] if self.others else []
+            guesses = [*(warp(last, f) for f in flows), warp(before, 2 * flow + change), last]
+        match = (guesses[-2] - guesses[0]).square().mean(1, keepdim=True) if self.candidates else last[:, :1] * 0
+        made = self.last(torch.cat([*guesses, states[-1], 10 * match], 1))
+        bias = made.new_tensor([3.0] + [0.0] * (len(guesses) - 1))
+        masks = (made[:, : len(guesses)] + bias[:, None, None]).softmax(1)[:, :, None]
+        new = torch.sigmoid(made[:, -4:-3]) * made[:, -3:]
+        stacked = torch.stack(guesses, 1)
+        frame = (masks * stacked).sum(1) + new
+        return Explanation(frame, stacked, masks, new, torch.stack(flows, 1), levels, states)
+
+    def _encode(self, frames: Tensor) -> list[Tensor]:
+        """(N, T, 3, H, W) -> fine to coarse: colours and features, (N, T, 3 + C, h, w)."""
+        rgb, levels = frames.flatten(0, 1) - 0.5, []
+        while not levels or (min(rgb.shape[-2:]) >= 8 and not any(side % 2 for side in rgb.shape[-2:])):
+            rgb = F.avg_pool2d(rgb, 2) if levels else rgb
+            skip = torch.tanh(self.encoder[min(len(levels), 1)](rgb))
+            if self.training and self.noise:
+                skip = skip + self.noise * torch.randn_like(skip)
+            levels.append(torch.cat([rgb, skip], 1).unflatten(0, frames.shape[:2]))
+        return levels
+
+    def _motion(self, pyramid: list[Tensor], finest: int = 0) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        """Features of three frames -> coarse to fine: (flow, change), each (N, 2, h, w); states (N, C, h, w)."""
+        states, levels = [], []
+        for level in range(len(pyramid) - 1, finest - 1, -1):
+            skips, own = pyramid[level], min(level, 1)  # one small network for all coarser levels
+            rgb = skips[:, :, :3]
+            size = max(rgb.shape[-2:]) / 2  # faster is not seen
+            if states:  # each level answers for itself: gradients through many warps are wild
+                flow, change = 2 * double(flow.detach()), 2 * double(change.detach())
+                ties, known = F.interpolate(ties, scale_factor=2), [double(self.narrow[own](states[-1]))]
+            else:
+                flow, ties = (rgb.new_zeros(len(rgb), n, *rgb.shape[-2:]) for n in (2, 9))
+                change, known = flow, [rgb.new_zeros(len(rgb), 24, *rgb.shape[-2:])]
+            with torch.no_grad():
+                for _ in range(3 if level == len(pyramid) - 1 else 1 + own):
+                    step = lucas_kanade(warp(rgb[:, 2], flow), warp(rgb[:, 1], 2 * flow + change))
+                    flow = share(flow + step, ties).clamp(-size, size)
+            along = [warp(skips[:, 2], flow), warp(skips[:, 1], 2 * flow + change)]
+            if level:  # the third frame is not worth its time at full size
+                along.append(warp(skips[:, 0], 3 * (flow + change)))
+            states.append(self.decoder[own](torch.cat([*known, *along, 0.2 * flow, 0.2 * change, step], 1)))
+            made = self.heads[own](states[-1])
+            ties = ties + made[:, 4:]
+            flow = share(flow + made[:, :2], ties).clamp(-size, size)
+            change = (change + made[:, 2:4]).clamp(-size, size)
+            levels.append((flow, change))
+        return levels, states
+
+
+def _ridge(guesses: Tensor, came: list[Tensor], habit: tuple[float, ...]) -> Tensor:
+    """Guesses (L, N, 4, 3, H, W) about L past frames, and what came, L times (N, 3, H, W) -> weights (N, 4, H, W).
+
+    Ridge regression towards `habit`; the sums run over windows of 20 pixels a side and, WHOLE times as heavy, over
+    the whole frame.
+    """
+    parts = [*guesses.unbind(2), torch.stack(came)]
+    products = torch.stack([(a * b).mean(2) for a in parts[:4] for b in parts], 2).sum(0)
+    coarse = F.avg_pool2d(products, 4)
+    sums = box(coarse, 2) + WHOLE * coarse.mean((2, 3), keepdim=True)
+    sums = sums.permute(0, 2, 3, 1).unflatten(-1, (4, 5))
+    gram, right, habit = sums[..., :4], sums[..., 4], sums.new_tensor(habit)
+    ridge = (1e-5 + 0.02 * gram.diagonal(dim1=-2, dim2=-1).mean(-1))[..., None]
+    solved = torch.linalg.solve(gram + ridge[..., None] * torch.eye(4).to(gram), right + ridge * habit)
+    size = products.shape[-2:]
+    return F.interpolate(solved.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)
+
+
+def conv(given: int, made: int) -> nn.Conv2d:
+    """3x3, same size."""
+    return nn.Conv2d(given, made, 3, padding=1)
+
+
+def warp(x: Tensor, flow: Tensor) -> Tensor:
+    """x (N, C, H, W) read at place + flow (N, 2, H, W), (dx, dy) in pixels; the border's value outside."""
+    high, wide = x.shape[-2:]
+    columns, rows = (torch.arange(n, device=x.device, dtype=x.dtype) for n in (wide, high))
+    across = (columns + flow[:, 0]) * (2 / wide) + (1 / wide - 1)
+    down = (rows[:, None] + flow[:, 1]) * (2 / high) + (1 / high - 1)
+    return F.grid_sample(x, torch.stack([across, down], -1), padding_mode="border", align_corners=False)
+
+
+def double(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, 2 H, 2 W), bilinear."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def box(x: Tensor, radius: int) -> Tensor:
+    """Means over windows of 2 * radius + 1 pixels a side, the border continued; the same shape."""
+    return F.avg_pool2d(F.pad(x, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
+
+
+def lucas_kanade(a: Tensor, b: Tensor) -> Tensor:
+    """The step s that makes a(x + s) equal to b(x + 2 s), by least squares over windows of 5x5 pixels.
+
+    a, b: (N, C, H, W) in [0, 1] or shifted. Returns (N, 2, H, W), at most 2 pixels each way.
+    """
+    padded = F.pad((a + b) / 2, [1] * 4, mode="replicate")
+    dx = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
+    dy = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
+    off = a - b
+    products = torch.stack([(p * q).sum(1) for p, q in ((dx, dx), (dx, dy), (dy, dy), (dx, off), (dy, off))], 1)
+    products = products / (1 + off.square().mean(1, keepdim=True) / OUTLIER**2).sqrt()
+    xx, xy, yy, x, y = box(products, 2).split(1, 1)
+    xx, yy = xx + DAMPING, yy + DAMPING
+    return (torch.cat([yy * x - xy * y, xx * y - xy * x], 1) / (xx * yy - xy * xy)).clamp(-2, 2)
+
+
+def share(flow: Tensor, logits: Tensor) -> Tensor:
+    """Each pixel's motion as a mean over its 3x3 neighbours', weighted by softmax of (N, 9, H, W)."""
+    high, wide = flow.shape[-2:]
+    padded, weights = F.pad(flow, [1] * 4, mode="replicate"), logits.softmax(1).split(1, 1)
+    return sum(w * padded[:, :, k // 3 : k // 3 + high, k % 3 : k % 3 + wide] for k, w in enumerate(weights))

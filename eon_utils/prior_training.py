@@ -1,0 +1,179 @@
+"""`make prior ONLY=prior`: how the shipped prior is made, from nothing, on whatever this machine has."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eon_utils import videos
+from eon_utils.presets import device
+from eon_utils.prior import Explanation, Prior, warp
+from eon_utils.training import TrainingRun
+
+MIXTURE = {"leaves": 5.0, "pans": 3.0, "games": 2.0, "digits": 1.0}  # how often a clip of each is drawn
+POOL = {"leaves": 12_000, "pans": 8_000, "games": 5_000, "digits": 3_000}  # clips of 8 frames, drawn once
+BLOCK, FRAMES = 50, 8
+BATCH = 8
+
+
+def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> np.ndarray:
+    """`count` clips of a source, uint8 (count, 8, 3, size, size), drawn once and kept in `folder`; mapped, not read.
+
+    Half of the leaves and pans move unsteadily. Blocks are made by as many processes as there are cores.
+    """
+    file = folder / f"{name}_{count}_{size}_{seed}.npy"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial_file = file.with_suffix(".partial")
+        shape = (count, FRAMES, 3, size, size)
+        made = np.lib.format.open_memmap(partial_file, "w+", np.uint8, shape)
+        blocks = videos.Prefetched(partial(_block, name, count, size, seed), -(-count // BLOCK), os.cpu_count() or 1)
+        for block in range(blocks.steps):
+            made[block * BLOCK : (block + 1) * BLOCK] = blocks(block).numpy()
+        made.flush()
+        partial_file.replace(file)
+    return np.load(file, mmap_mode="r")
+
+
+def _block(name: str, count: int, size: int, seed: int, block: int) -> Tensor:
+    unsteady = {"jitter": 1.0} if name in ("leaves", "pans") else {}
+    many = min(BLOCK, count - block * BLOCK)
+    return (255 * videos.SOURCES[name](many, FRAMES, size, seed, block * BLOCK, **unsteady)).round().byte()
+
+
+def batches(
+    pools: dict[str, np.ndarray], weights: dict[str, float], seed: int, frames: int = 5, batch: int = BATCH
+) -> Callable[[int], Tensor]:
+    """step -> clips (batch, frames, 3, size, size) in [0, 1], changed at random; the same whenever asked.
+
+    Changes: flips, transposition, time reversed (not games: they have a direction), every second or any frames in
+    order instead of frames in a row, enlarged by up to 2.5 (what moves, then moves faster), darker or brighter,
+    noise.
+    """
+    names = [name for name in pools if weights.get(name, 0) > 0]
+    share = np.array([weights[name] for name in names]) / sum(weights[name] for name in names)
+
+    def draw(step: int) -> Tensor:
+        rng = np.random.default_rng((seed, step))
+        side = next(iter(pools.values())).shape[-1]
+        part = round(side * rng.uniform(0.4, 1)) if rng.random() < 0.4 else side
+        pace = rng.random()
+        clips = []
+        for name in rng.choice(names, batch, p=share):
+            start = rng.integers(FRAMES - frames + 1)
+            at = np.arange(start, start + frames)
+            if pace < 0.12 and 2 * frames - 1 <= FRAMES:
+                at = np.arange(frames) * 2
+            elif pace < 0.22:
+                at = np.sort(rng.choice(FRAMES, frames, replace=False))
+            clip = pools[name][rng.integers(len(pools[name]))][at]
+            y, x = rng.integers(0, side - part + 1, 2)
+            clip = clip[..., y : y + part, x : x + part]
+            flips = rng.random(4) < 0.5
+            clip = clip[::-1] if flips[0] and name != "games" else clip
+            clip = clip[..., ::-1] if flips[1] else clip
+            clip = clip[..., ::-1, :] if flips[2] else clip
+            clips.append(np.ascontiguousarray(clip.swapaxes(-1, -2) if flips[3] else clip))
+        result = torch.from_numpy(np.stack(clips)).float() / 255
+        if part < side:
+            result = F.interpolate(result.flatten(0, 1), (side, side), mode="bilinear", align_corners=False)
+            result = result.unflatten(0, (batch, frames))
+        light, grain = rng.uniform(0.6, 1.1, batch), rng.uniform(0, 0.02, batch) * (rng.random(batch) < 0.4)
+        noise = torch.from_numpy(rng.standard_normal(result.shape, dtype=np.float32))
+        light, grain = (torch.from_numpy(v).float().view(-1, 1, 1, 1, 1) for v in (light, grain))
+        return (light * result + grain * noise).clamp(0, 1)
+
+    return draw
+
+
+def log_error(made: Tensor, target: Tensor) -> Tensor:
+    """Mean over images of log(mean squared error + 1e-4): what a mean PSNR measures, with 40 dB good enough."""
+    return ((made - target).square().flatten(1).mean(1) + 1e-4).log().mean()
+
+
+def explained(found: Explanation, last: Tensor, target: Tensor) -> Tensor:
+    """Loss of an explanation: of its frame, and of the motion alone at each level but the coarsest."""
+    loss = log_error(found.frame, target)
+    for flow, _ in found.levels[1:]:
+        small, wanted = (F.interpolate(part, flow.shape[-2:], mode="area") for part in (last, target))
+        loss = loss + 0.2 * log_error(warp(small, flow), wanted)
+    return loss
+
+
+def prediction_loss(model: Prior, clips: Tensor, step: int) -> Tensor:
+    """Clips (N, 5, 3, H, W): the fourth frame from three, or two, of them; each fourth step the fifth as well,
+    from half of the clips and from the frame just predicted."""
+    if step % 4 == 3:
+        clips = clips[: -(-len(clips) // 2)]
+    given = clips[:, 1:3] if step % 8 == 5 else clips[:, :3]
+    found = model.explain(given)
+    loss = explained(found, clips[:, 2], clips[:, 3])
+    if step % 4 == 3:
+        again = torch.cat([given[:, 1:], found.frame.clamp(0, 1)[:, None]], 1)
+        loss = (loss + explained(model.explain(again), again[:, -1].detach(), clips[:, 4])) / 2
+    return loss
+
+
+class Averaged(nn.Module):
+    """A model and the moving average of its weights, which is what is kept (both are in a checkpoint)."""
+
+    def __init__(self, model: Prior, keep: float = 0.998) -> None:
+        super().__init__()
+        self.model, self.average, self.keep = model, copy.deepcopy(model).requires_grad_(False), keep
+
+    def forward(self, clips: Tensor, step: int) -> Tensor:
+        """Clips (N, 5, 3, H, W) and the step -> loss."""
+        return prediction_loss(self.model, clips, step)
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """After each step: the average moves towards the model; the sooner, the younger both are."""
+        keep = min(self.keep, (step + 1) / (step + 10))
+        for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            mean.lerp_(now, 1 - keep)
+
+
+def train(
+    model: Prior,
+    draw: Callable[[int], Tensor],
+    steps: int,
+    *,
+    name: str = "prior",
+    lr: float = 2e-3,
+    seconds: float | None = None,
+    watch: Callable[[TrainingRun, Averaged], None] = lambda run, both: None,
+    **of_the_run: object,
+) -> tuple[TrainingRun, Prior]:
+    """Train a prior on the batches of `draw`; returns the run and the averaged model, in `eval` mode.
+
+    seconds: end after so many of training, the rate falling with them instead of with the steps.
+    watch: called after each step. of_the_run: `folder`, `resume` and what else `TrainingRun` takes.
+    """
+    both = Averaged(model.to(device()))
+    optimizer = torch.optim.AdamW(model.parameters(), lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    cooldown = 0.0 if seconds else 0.6
+    run = TrainingRun(both, steps, name=name, optimizer=optimizer, warmup=100, cooldown=cooldown, **of_the_run)
+    for step, clips in run.batches(draw):
+        if seconds:
+            spent = run.history.seconds[-1] / seconds if run.history.seconds else 0.0
+            run.stopping |= spent >= 1
+            for group in optimizer.param_groups:
+                group["lr"] *= min(1.0, max(1 - spent, 0.0) / 0.6)
+        loss = run(clips, step)
+        if torch.isfinite(loss):  # else the run ends in its last good state
+            optimizer.zero_grad()
+            run.fabric.backward(loss)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            both.follow(step)
+        run.log(loss.exp())
+        watch(run, both)
+    return run, both.average.eval()
