@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eon_utils.presets import DATA, device
+from eon_utils.presets import device
+from eon_utils.weights import fill, read_weights, write_weights
 
 CELL, DIMENSIONS = 8, 3 * 8 * 8  # a cell is 8x8 pixels of three colours
 RATES = (8, 16, 32, 64)  # numbers a cell: 512, 1,024, 2,048 and 4,096 for 64x64 pixels
 CHUNK = 2048  # cells at a time: all energies, or all bases, of a large picture would not fit into memory
-WEIGHTS = DATA / "weights"
 
 
 def cells(images: Tensor) -> Tensor:
@@ -216,31 +212,13 @@ def load_autoencoder(name: str = "v2", channels: int = 32, path: str | Path | No
     Raises ValueError for an unknown name, a size the model was not trained for, or a file that is damaged or not
     the one that its model card names (SHA-256).
     """
-    file = Path(path) if path else WEIGHTS / f"autoencoder_{name}.safetensors"
-    if not file.exists():
-        there = ", ".join(sorted(f.stem[12:] for f in WEIGHTS.glob("autoencoder_*.safetensors"))) or "none"
-        raise ValueError(f"there are no weights {file.name}; shipped are: {there}. `make prior` trains them")
-    if path is None:
-        card = file.with_suffix(".md").read_text(encoding="utf-8")
-        if hashlib.sha256(file.read_bytes()).hexdigest() not in card:
-            raise ValueError(
-                f"{file.name} is not the file that its model card names; fetch it again, or `make prior`"
-            )
-    try:
-        with safe_open(file, framework="pt") as saved:
-            about = json.loads(saved.metadata()["autoencoder"])
-            state = {key: saved.get_tensor(key).float() for key in saved.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{file.name} cannot be read as an autoencoder: {error}") from error
+    about, state = read_weights("autoencoder", f"autoencoder_{name}", path)
     if channels not in about["channels"]:
         raise ValueError(
             f"channels={channels!r}: {name!r} was trained with {', '.join(map(str, about['channels']))}"
         )
     model = Autoencoder(channels, **about["model"])
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{file.name} does not hold the weights that it describes: {error}") from error
+    fill(model, state, Path(path).name if path else f"autoencoder_{name}.safetensors")
     return model.requires_grad_(False).eval().to(device())
 
 
@@ -249,9 +227,4 @@ def save_autoencoder(model: Autoencoder, path: Path, channels: list[int], **abou
     skips = 0 if model.see is None else model.hear.in_channels
     shape = {"skips": skips, "noise": model.noise, "width": model.fold_in.out_channels, "depth": len(model.blocks)}
     shape["count"] = len(model.bank.bases)
-    about = {"autoencoder": json.dumps({"model": shape, "channels": channels, **about})}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items()}, partial, about)
-    partial.replace(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return write_weights(model, path, "autoencoder", {"model": shape, "channels": channels, **about})

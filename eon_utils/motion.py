@@ -37,13 +37,15 @@ def leaves(
     Leaves (see `scenes`) move, turn and grow on their own, each with its own acceleration, over a ground, under a
     camera that does the same; some clips brighten or darken. `speed` is the fastest a leaf or the camera starts
     with, in pixels a frame. With `jitter`, half of the clips move unsteadily: from frame to frame their velocities
-    change by up to that share of their pace (standard deviation). The held-out stream (`train=False`) has other random numbers and other textures.
+    change by up to that share of their pace (standard deviation). The held-out stream (`train=False`) has other
+    random numbers and other textures.
 
     Returns (count, frames, 3, size, size), float32 RGB in [0, 1]. With `flow` also the flow from each frame to the
     next, (count, frames - 1, 2, size, size), (dx, dy) in pixels, and a mask of the pixels whose surface is not in
     view in the next frame, (count, frames - 1, 1, size, size), bool. Raises ValueError for a count below 1.
     """
-    return _stack([_leaves(i, frames, size, seed, train, speed, flow, jitter) for i in _indices(count, start)], flow)
+    how = frames, size, seed, train, speed, flow, jitter
+    return _stack([_leaves(index, *how) for index in _indices(count, start)], flow)
 
 
 def pans(
@@ -105,7 +107,7 @@ def _motions(
 
 
 def _unsteady(rng: np.random.Generator, jitter: float) -> float:
-    """A clip's own jitter: none in half of the clips, else anything up to `jitter`. Draws nothing where that is 0."""
+    """A clip's own jitter: none in half of the clips, else up to `jitter`. Draws nothing where that is 0."""
     return jitter * max(0.0, rng.uniform(-1, 1)) if jitter else 0.0
 
 

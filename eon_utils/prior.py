@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eon_utils.models import rollout
+from eon_utils.presets import device
+from eon_utils.weights import fill, read_weights, write_weights
 
 DAMPING = 1e-3  # added to squared gradients: where nothing is to be seen, nothing moves
 OUTLIER = 0.03  # a difference in colour from which on a pixel counts less
 HABIT = (0.9, 0.05, 0.0, 0.0)  # weights of the four guesses where the past says nothing
-LOOKS, WHOLE = 2, 5.0  # frames of the past that are fitted; weight of the whole frame beside the place itself
+WHOLE = 5.0  # how heavy the whole frame is in the fit, beside a place's own surroundings
 
 
 class Explanation(NamedTuple):
@@ -30,9 +34,9 @@ class Explanation(NamedTuple):
 class Prior(nn.Module):
     """Explains the next frame by motion; then asks the past how far such explanations can be trusted.
 
-    **The network** is an encoder and a decoder with noisy skips. The decoder finds a motion from coarse to fine: at
-    each level the last two frames are read along the motion so far, steps of Lucas and Kanade's least squares
-    (1981) bring them closer, and a small network, the same at all but the finest level, corrects that motion: it
+    **The network** is an encoder and a decoder with noisy skips. The decoder finds a motion from coarse to fine.
+    At each level the last two frames are read along the motion so far; steps of Lucas and Kanade's least squares
+    (1981) bring them closer; and a small network, the same at all but the finest level, corrects that motion. It
     sees the encoder's features along it, and says whose neighbour's motion each pixel shares. Untrained, this is
     classical coarse-to-fine flow. The last layers blend what several motions bring, and add what is new.
 
@@ -57,6 +61,8 @@ class Prior(nn.Module):
         context: int = 5,
     ) -> None:
         super().__init__()
+        self.shape = {"widths": widths, "hidden": hidden, "candidates": candidates, "noise": noise}
+        self.shape["context"] = context
         self.candidates, self.noise, self.context = candidates, noise, context
         fine, coarse = widths
         small, large = hidden
@@ -64,10 +70,12 @@ class Prior(nn.Module):
             [conv(3, fine), nn.Sequential(conv(3, coarse), nn.GELU(), conv(coarse, coarse))]
         )
         self.narrow = nn.ModuleList([nn.Conv2d(large, small, 1), nn.Conv2d(large, 24, 1)])
-        self.decoder = nn.ModuleList([
-            nn.Sequential(conv(small + 2 * (fine + 3) + 6, small), nn.GELU()),
-            nn.Sequential(conv(24 + 3 * (coarse + 3) + 6, large), nn.GELU(), conv(large, large), nn.GELU()),
-        ])
+        self.decoder = nn.ModuleList(
+            [
+                nn.Sequential(conv(small + 2 * (fine + 3) + 6, small), nn.GELU()),
+                nn.Sequential(conv(24 + 3 * (coarse + 3) + 6, large), nn.GELU(), conv(large, large), nn.GELU()),
+            ]
+        )
         self.heads = nn.ModuleList(conv(n, 4 + 9) for n in hidden)
         guesses = candidates + 2 if candidates else 1
         self.others = conv(small, 2 * (candidates - 1)) if candidates > 1 else None
@@ -79,7 +87,7 @@ class Prior(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, T, 3, H, W) in [0, 1] -> the next frame, network and fit, (N, 3, H, W), about [0, 1], not clipped."""
+        """(N, T, 3, H, W) in [0, 1] -> the next frame, fitted, (N, 3, H, W), about [0, 1], not clipped."""
         return self.fit(clips)[0]
 
     def explain(self, clips: Tensor) -> Explanation:
@@ -88,27 +96,80 @@ class Prior(nn.Module):
         return self._explain(frames, self._encode(frames))
 
     def fit(self, clips: Tensor) -> tuple[Tensor, Tensor, Explanation]:
-        """(N, T, 3, H, W) in [0, 1] -> the next frame, fitted to the past; the weights (N, 4, H, W) of the guesses;
-        the network's explanation."""
+        """The network's explanation, fitted to the past.
+
+        (N, T, 3, H, W) in [0, 1] -> the next frame (N, 3, H, W); the weights of the four guesses (N, 4, H, W);
+        the network's explanation.
+        """
         frames = clips[:, -self.context :]
         length, count = frames.shape[1], len(frames)
-        ends = list(range(length, 2, -1))[: LOOKS + 1] or [length]  # now, and each past that can be asked
-        picked = [[max(end - k, 0) for k in (3, 2, 1)] for end in ends]
-        pyramid = [torch.cat([level[:, at] for at in picked]) for level in self._encode(frames)]
-        trios = torch.cat([frames[:, at] for at in picked])
-        found = self._explain(trios, pyramid)
-        last, before = trios[:, 2], trios[:, 1]
-        flow, change = found.levels[-1]
-        moved = warp(before, 2 * flow + change)
-        guesses = torch.stack([found.frame, moved, box(found.frame, 1), before], 1) - last[:, None]
-        came = [frames[:, end] - frames[:, end - 1] for end in ends[1:]]
-        weights = _ridge(guesses[count:].unflatten(0, (len(came), count)), came, HABIT) if came else None
-        if weights is None:
-            weights = frames.new_tensor(HABIT).view(1, 4, 1, 1).expand(count, 4, *frames.shape[-2:])
-        frame = frames[:, -1] + (weights[:, :, None] * guesses[:count]).sum(1)
-        parts = [[tuple(p[:count] for p in e) if isinstance(e, tuple) else e[:count] for e in part]
-                 if isinstance(part, list) else part[:count] for part in found]
-        return frame, weights, Explanation(*parts)
+        pyramid = self._encode(frames)
+
+        def look(ends: list[int]) -> tuple[Explanation, Tensor]:  # guesses at the frames before which these end
+            picked = [[max(end - k, 0) for k in (3, 2, 1)] for end in ends]
+            trios = torch.cat([frames[:, at] for at in picked])
+            found = self._explain(trios, [torch.cat([level[:, at] for at in picked]) for level in pyramid])
+            last, before, (flow, change) = trios[:, 2], trios[:, 1], found.levels[-1]
+            guesses = [found.frame, warp(before, 2 * flow + change), box(found.frame, 1), before]
+            return found, torch.stack(guesses, 1) - last[:, None]
+
+        found, guesses = look([length])
+        habit, ends = frames.new_tensor(HABIT), list(range(length - 1, 1, -1))[:2]
+        if ends:
+            with torch.no_grad():
+                came = torch.stack([frames[:, end] - frames[:, end - 1] for end in ends])
+                weights = ridge(look(ends)[1].unflatten(0, (len(ends), count)), came, habit)
+        else:
+            weights = habit.view(1, 4, 1, 1).expand(count, 4, *frames.shape[-2:])
+        return frames[:, -1] + (weights[:, :, None] * guesses).sum(1), weights, found
+
+    @torch.no_grad()
+    def predict(self, clips: Tensor, steps: int | None = None) -> Tensor:
+        """(N, T, 3, H, W) in [0, 1], T >= 2, H and W multiples of 16 -> the next frame (N, 3, H, W) in [0, 1].
+
+        With `steps`, so many frames, each predicted from those before it, (N, steps, 3, H, W). Raises ValueError
+        for another shape and for steps below 1.
+        """
+        clips = self._checked(clips)
+        if steps is None:
+            return self(clips).clamp(0, 1)
+        if steps < 1:
+            raise ValueError(f"steps={steps!r} must be at least 1")
+        return rollout(self, clips, steps)
+
+    @torch.no_grad()
+    def flow(self, clips: Tensor) -> Tensor:
+        """(N, T, 3, H, W) -> (N, 2, H, W): where each pixel of the last frame goes, (dx, dy) in pixels a frame.
+
+        The network says where each pixel of the next frame comes from; three steps of a fixed point turn it round.
+        Shapes and errors as `predict`.
+        """
+        back = self.explain(self._checked(clips)).levels[-1][0]
+        ahead = -back
+        for _ in range(3):
+            ahead = -warp(back, ahead)
+        return ahead
+
+    @torch.no_grad()
+    def features(self, clips: Tensor) -> Tensor:
+        """(N, T, 3, H, W) -> one vector a clip, (N, D): frozen, the same D for any T, H and W.
+
+        Mean and standard deviation, over the frame, of what the decoder knows at its three finest levels, of the
+        motion and of its change; averaged over the clip. Shapes and errors as `predict`.
+        """
+        clips, rows = self._checked(clips), []
+        for end in range(min(3, clips.shape[1]), clips.shape[1] + 1):
+            found = self.explain(clips[:, :end])
+            maps = [*found.states[-3:], *found.levels[-1]]
+            rows.append(torch.cat([f(part.flatten(2), 2) for part in maps for f in (torch.mean, torch.std)], 1))
+        return torch.stack(rows).mean(0)
+
+    def _checked(self, clips: Tensor) -> Tensor:
+        shape = tuple(clips.shape)
+        if len(shape) != 5 or shape[1] < 2 or shape[2] != 3 or not all(s and s % 16 == 0 for s in shape[3:]):
+            wanted = "(N, T, 3, H, W) with T >= 2, H and W multiples of 16"
+            raise ValueError(f"the prior takes clips {wanted}, not {shape}")
+        return clips.to(next(self.parameters()))
 
     def _explain(self, frames: Tensor, pyramid: list[Tensor]) -> Explanation:
         """Three frames (N, 3, 3, H, W) and their features -> explanation."""
@@ -139,10 +200,11 @@ class Prior(nn.Module):
             levels.append(torch.cat([rgb, skip], 1).unflatten(0, frames.shape[:2]))
         return levels
 
-    def _motion(self, pyramid: list[Tensor], finest: int = 0) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    def _motion(self, pyramid: list[Tensor]) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Features of three frames -> coarse to fine: (flow, change), each (N, 2, h, w); states (N, C, h, w)."""
         states, levels = [], []
-        for level in range(len(pyramid) - 1, finest - 1, -1):
+        flow = change = ties = pyramid[-1]  # replaced at once
+        for level in range(len(pyramid) - 1, -1, -1):
             skips, own = pyramid[level], min(level, 1)  # one small network for all coarser levels
             rgb = skips[:, :, :3]
             size = max(rgb.shape[-2:]) / 2  # faster is not seen
@@ -168,20 +230,21 @@ class Prior(nn.Module):
         return levels, states
 
 
-def _ridge(guesses: Tensor, came: list[Tensor], habit: tuple[float, ...]) -> Tensor:
-    """Guesses (L, N, 4, 3, H, W) about L past frames, and what came, L times (N, 3, H, W) -> weights (N, 4, H, W).
+def ridge(guesses: Tensor, came: Tensor, habit: Tensor) -> Tensor:
+    """Ridge regression of what came, (L, N, 3, H, W), on guesses, (L, N, K, 3, H, W) -> weights (N, K, H, W).
 
-    Ridge regression towards `habit`; the sums run over windows of 20 pixels a side and, WHOLE times as heavy, over
-    the whole frame.
+    Towards `habit`, (K,). The sums run over L frames, three colours, windows of 20 pixels a side and, WHOLE times
+    as heavy, the whole frame; all are differences from the frame before.
     """
-    parts = [*guesses.unbind(2), torch.stack(came)]
-    products = torch.stack([(a * b).mean(2) for a in parts[:4] for b in parts], 2).sum(0)
+    count = guesses.shape[2]
+    parts = [*guesses.unbind(2), came]
+    products = torch.stack([(a * b).mean(2) for a in parts[:-1] for b in parts], 2).sum(0)
     coarse = F.avg_pool2d(products, 4)
     sums = box(coarse, 2) + WHOLE * coarse.mean((2, 3), keepdim=True)
-    sums = sums.permute(0, 2, 3, 1).unflatten(-1, (4, 5))
-    gram, right, habit = sums[..., :4], sums[..., 4], sums.new_tensor(habit)
-    ridge = (1e-5 + 0.02 * gram.diagonal(dim1=-2, dim2=-1).mean(-1))[..., None]
-    solved = torch.linalg.solve(gram + ridge[..., None] * torch.eye(4).to(gram), right + ridge * habit)
+    sums = sums.permute(0, 2, 3, 1).unflatten(-1, (count, count + 1))
+    gram, right = sums[..., :-1], sums[..., -1]
+    pull = (1e-5 + 0.02 * gram.diagonal(dim1=-2, dim2=-1).mean(-1))[..., None]
+    solved = torch.linalg.solve(gram + pull[..., None] * torch.eye(count).to(gram), right + pull * habit)
     size = products.shape[-2:]
     return F.interpolate(solved.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)
 
@@ -231,3 +294,19 @@ def share(flow: Tensor, logits: Tensor) -> Tensor:
     high, wide = flow.shape[-2:]
     padded, weights = F.pad(flow, [1] * 4, mode="replicate"), logits.softmax(1).split(1, 1)
     return sum(w * padded[:, :, k // 3 : k // 3 + high, k % 3 : k % 3 + wide] for k, w in enumerate(weights))
+
+
+def load_prior(path: str | Path | None = None) -> Prior:
+    """The shipped prior, or one of your own written by `save_prior`: in `eval` mode, without gradients.
+
+    Raises ValueError if the file is missing, damaged, not a prior, or not the one that its model card names.
+    """
+    about, state = read_weights("prior", "prior", path)
+    model = Prior(**about["model"])
+    fill(model, state, Path(path).name if path else "prior.safetensors")
+    return model.requires_grad_(False).eval().to(device())
+
+
+def save_prior(model: Prior, path: Path, **about: object) -> str:
+    """Write a prior's weights (float32: they are few), and what it takes to load them; returns the SHA-256."""
+    return write_weights(model, path, "prior", {"model": model.shape, **about}, torch.float32)

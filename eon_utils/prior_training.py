@@ -25,7 +25,7 @@ BATCH = 8
 
 
 def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> np.ndarray:
-    """`count` clips of a source, uint8 (count, 8, 3, size, size), drawn once and kept in `folder`; mapped, not read.
+    """`count` clips of a source, uint8 (count, 8, 3, size, size), drawn once, kept in `folder`, read as needed.
 
     Half of the leaves and pans move unsteadily. Blocks are made by as many processes as there are cores.
     """
@@ -35,7 +35,9 @@ def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> 
         partial_file = file.with_suffix(".partial")
         shape = (count, FRAMES, 3, size, size)
         made = np.lib.format.open_memmap(partial_file, "w+", np.uint8, shape)
-        blocks = videos.Prefetched(partial(_block, name, count, size, seed), -(-count // BLOCK), os.cpu_count() or 1)
+        blocks = videos.Prefetched(
+            partial(_block, name, count, size, seed), -(-count // BLOCK), os.cpu_count() or 1
+        )
         for block in range(blocks.steps):
             made[block * BLOCK : (block + 1) * BLOCK] = blocks(block).numpy()
         made.flush()

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eon_utils.autoencoders import RATES, WEIGHTS, Autoencoder, cells, load_autoencoder, save_autoencoder
+from eon_utils.autoencoders import RATES, Autoencoder, cells, load_autoencoder, save_autoencoder
 from eon_utils.images import HELD_OUT, TRAINING, crops, photos
 from eon_utils.metrics import accuracy, psnr
 from eon_utils.presets import RUNS, device, seed_everything
 from eon_utils.scenes import scenes
 from eon_utils.training import TrainingRun
+from eon_utils.weights import WEIGHTS
 
 BATCH = 32
 SHIPPED = {  # what each is, the rates it is trained for, steps

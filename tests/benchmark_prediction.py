@@ -8,6 +8,7 @@ writes it as JSON, a model and source after another, so that an interrupted run 
 """
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -29,7 +30,9 @@ class ConvLSTM(nn.Module):
     the next frame (N, channels, H, W), or `steps` of them (N, steps, channels, H, W).
     """
 
-    def __init__(self, channels: int = 3, hidden: tuple[int, ...] = (64, 64), kernel: int = 3, patch: int = 4) -> None:
+    def __init__(
+        self, channels: int = 3, hidden: tuple[int, ...] = (64, 64), kernel: int = 3, patch: int = 4
+    ) -> None:
         super().__init__()
         self.patch, folded = patch, channels * patch**2
         self.encoder = nn.ModuleList(Cell(a, b, kernel) for a, b in zip((folded, *hidden), hidden, strict=False))
@@ -61,7 +64,9 @@ class Cell(nn.Module):
         self.peep = nn.Parameter(torch.zeros(3, made, 1, 1))
         self.made = made
 
-    def forward(self, x: Tensor | None, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x: Tensor | None, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         if state is None:
             empty = x.new_zeros(len(x), self.made, *x.shape[-2:])
             state = empty, empty
@@ -76,8 +81,8 @@ class Cell(nn.Module):
 class SimVP(nn.Module):
     """Gao et al. 2022 with the gated attention translator of Tan et al. 2022 (gSTA).
 
-    space, time: channels of encoder and translator; layers, blocks: their depths. Clips (N, T, channels, H, W) with
-    T = frames -> the next frames, as many, (N, T, channels, H, W).
+    space, time: channels of encoder and translator; layers, blocks: their depths. Clips (N, T, channels, H, W)
+    with T = frames -> the next frames, as many, (N, T, channels, H, W).
     """
 
     def __init__(
@@ -91,7 +96,7 @@ class SimVP(nn.Module):
         self.decoder = nn.ModuleList(SpaceBlock(space, space, up=stride == 2) for stride in reversed(strides))
         self.read = nn.Conv2d(space, channels, 1)
         sizes = [frames * space] + [time] * (blocks - 1) + [frames * space]
-        self.translator = nn.Sequential(*(GatedBlock(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.translator = nn.Sequential(*(GatedBlock(a, b) for a, b in itertools.pairwise(sizes)))
 
     def forward(self, clips: Tensor) -> Tensor:
         x, skip = clips.flatten(0, 1), None
@@ -130,7 +135,10 @@ class GatedBlock(nn.Module):
         self.gate = nn.Conv2d(given, 2 * given, 1)
         wide = ratio * given
         self.mlp = nn.Sequential(
-            nn.Conv2d(given, wide, 1), nn.Conv2d(wide, wide, 3, 1, 1, groups=wide), nn.GELU(), nn.Conv2d(wide, given, 1)
+            nn.Conv2d(given, wide, 1),
+            nn.Conv2d(wide, wide, 3, 1, 1, groups=wide),
+            nn.GELU(),
+            nn.Conv2d(wide, given, 1),
         )
         self.scales = nn.ParameterList(nn.Parameter(torch.full((given, 1, 1), 0.01)) for _ in range(2))
         self.change = nn.Conv2d(given, made, 1) if given != made else nn.Identity()
@@ -200,7 +208,9 @@ def main() -> None:
             curve = []
 
             @torch.no_grad()
-            def judge(second: float, model: nn.Module, step: int = 0, name=name, source=source, curve=curve) -> None:
+            def judge(
+                second: float, model: nn.Module, step: int = 0, name=name, source=source, curve=curve, test=test
+            ) -> None:
                 made = torch.cat([predict(model, part) for part in test[:, :5].split(12)])
                 curve.append((second, eon.psnr(made, test[:, 5]).mean().item()))
                 print(source, name, f"{second:g} s: {curve[-1][1]:.2f} dB {step or ''}", flush=True)
