@@ -1,6 +1,6 @@
 """Eye of Newt: what the notebooks share. Import from here; the modules are floors (see README)."""
 
-from eon_utils import videos
+from eon_utils import prior_training, videos
 from eon_utils.autoencoders import Autoencoder, Bank, ResidualBlock, cells, load_autoencoder
 from eon_utils.baselines import FRAME_BASELINES, PatchPCA, copy_last, extrapolate, jpeg, optical_flow
 from eon_utils.claims import Claims, Ledger, check, course_map
@@ -22,12 +22,13 @@ from eon_utils.plotting import (
     architecture,
     contact_sheet,
     curves,
+    flow_colours,
     heat_sheet,
     layer_table,
     smooth,
 )
 from eon_utils.presets import resolve, seed_everything, setup
-from eon_utils.prior import Explanation, Prior
+from eon_utils.prior import Explanation, Prior, load_prior, lucas_kanade, save_prior, warp
 from eon_utils.scenes import scenes
 from eon_utils.training import History, TrainingRun, pictures
 from eon_utils.widgets import live_panel, scrub
@@ -63,19 +64,24 @@ __all__ = [
     "deep_path_share",
     "derivative_kurtosis",
     "extrapolate",
+    "flow_colours",
     "folder",
     "heat_sheet",
     "jpeg",
     "layer_table",
     "live_panel",
     "load_autoencoder",
+    "load_prior",
+    "lucas_kanade",
     "next_frame_psnr",
     "optical_flow",
     "photos",
     "pictures",
+    "prior_training",
     "psnr",
     "resolve",
     "rollout",
+    "save_prior",
     "scenes",
     "scrub",
     "seed_everything",
@@ -89,4 +95,5 @@ __all__ = [
     "ssim",
     "table",
     "videos",
+    "warp",
 ]

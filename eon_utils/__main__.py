@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
     new = add("student", "copy the notebooks with solutions emptied and outputs removed")
     new.add_argument("--out", type=Path, help="where to (default: student/)")
     new = add("prior", "train the shipped weights again, from nothing, into data/weights")
-    new.add_argument("--only", default="", metavar="v2,v4", help=f"only these of {', '.join(recipes.SHIPPED)}")
+    shipped = ", ".join([*recipes.SHIPPED, "prior"])
+    new.add_argument("--only", default="", metavar="v2,prior", help=f"only these of {shipped}")
     new.add_argument("--seed", type=int, default=0, help="default: 0, the shipped ones")
     return top
 

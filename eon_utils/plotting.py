@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from torch import Tensor, nn
@@ -313,3 +314,49 @@ def _skips(ax: Axes, model: nn.Module, layers: list[Layer], blocks: list[tuple[f
         )
     if noise:
         ax.text(6.4, 1.56, f"skips + noise, std {noise:g}", ha="center", va="center", fontsize=9, color=COLOURS[2])
+
+
+def flow_colours(flow: Tensor, top: float | None = None) -> Tensor:
+    """Motion as colour: the hue is the direction (red: right; then clockwise), full colour is the speed `top`.
+
+    (N, 2, H, W), (dx, dy) in pixels -> (N, 3, H, W) in [0, 1], white where nothing moves; `top` is in pixels, and
+    else the 99th percentile of the speeds.
+    """
+    dx, dy = flow.detach().cpu().float().unbind(1)
+    speed = torch.hypot(dx, dy)
+    top = top or max(speed.flatten().quantile(0.99).item(), 1e-3)
+    hue, full = torch.atan2(dy, dx) / (2 * math.pi) % 1, (speed / top).clamp(0, 1)
+    colours = hsv_to_rgb(torch.stack([hue, full, torch.ones_like(full)], -1).numpy())
+    return torch.from_numpy(colours).movedim(-1, 1)
+
+
+def motion_sheet(frames: Tensor, flows: dict[str, Tensor], titles: Sequence[str] = ()) -> Figure:
+    """Frames (N, 3, H, W) with arrows of the first of `flows`, and below them each of the flows as colours.
+
+    flows: name -> (N, 2, H, W), (dx, dy) in pixels, all on one scale; a wheel shows which colour is which way.
+    """
+    top = max(torch.cat([f.norm(dim=1).flatten() for f in flows.values()]).quantile(0.99).item(), 0.1)
+    columns, (high, wide) = len(frames), frames.shape[-2:]
+    first, every = next(iter(flows.values())).cpu(), max(wide // 10, 1)
+    cell = _cell(1 + len(flows), columns + 1, high / wide, 19)
+    size = (cell * (columns + 0.8) + 0.5, (1 + len(flows)) * (cell * high / wide + 0.06) + 0.35)
+    fig, axes = plt.subplots(1 + len(flows), columns + 1, squeeze=False, figsize=size)
+    y, x = torch.meshgrid(*(torch.arange(every // 2, side, every) for side in (high, wide)), indexing="ij")
+    for column, title in enumerate((*titles, *[""] * columns)[:columns]):
+        axes[0, column].imshow(frames[column].detach().cpu().clamp(0, 1).movedim(0, 2).numpy())
+        arrows = first[column][:, y, x]
+        how = {"angles": "xy", "scale_units": "xy", "scale": top / (1.5 * every), "width": 0.012}
+        axes[0, column].quiver(x, y, *arrows, color="#ffe100", edgecolor="black", linewidth=0.4, **how)
+        axes[0, column].set(title=title, xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5))
+        for row, flow in enumerate(flows.values(), 1):
+            axes[row, column].imshow(flow_colours(flow[column : column + 1], top)[0].movedim(0, 2).numpy())
+    place = torch.linspace(-1, 1, 64)
+    wheel = torch.stack(torch.meshgrid(place, place, indexing="xy"))[None]
+    round_ = torch.where(wheel.norm(dim=1) <= 1, flow_colours(wheel, 1.0), 1.0)
+    axes[1, -1].imshow(round_[0].movedim(0, 2).numpy())
+    axes[1, -1].set_title(f"rim: {top:.1f} pixels", fontsize=9)
+    for row, name in enumerate(("as arrows", *flows)):
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for ax in axes.flat:
+        _bare(ax)
+    return fig

@@ -1,4 +1,4 @@
-"""`make prior ONLY=prior`: how the shipped prior is made, from nothing, on whatever this machine has."""
+"""How the shipped prior is made: `make prior ONLY=prior`, from nothing, on whatever this machine has."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eon_utils import videos
+from eon_utils.baselines import FRAME_BASELINES
+from eon_utils.metrics import next_frame_psnr, ssim
 from eon_utils.presets import device
-from eon_utils.prior import Explanation, Prior, warp
+from eon_utils.prior import Explanation, Prior, load_prior, save_prior, warp
 from eon_utils.training import TrainingRun
 
 MIXTURE = {"leaves": 5.0, "pans": 3.0, "games": 2.0, "digits": 1.0}  # how often a clip of each is drawn
 POOL = {"leaves": 12_000, "pans": 8_000, "games": 5_000, "digits": 3_000}  # clips of 8 frames, drawn once
 BLOCK, FRAMES = 50, 8
-BATCH = 8
+BATCH, STEPS = 8, 16_000
 
 
 def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> np.ndarray:
-    """`count` clips of a source, uint8 (count, 8, 3, size, size), drawn once, kept in `folder`, read as needed.
-
-    Half of the leaves and pans move unsteadily. Blocks are made by as many processes as there are cores.
-    """
+    """`training_clips`, drawn once by as many processes as there are cores, kept in `folder`, read as needed."""
     file = folder / f"{name}_{count}_{size}_{seed}.npy"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,10 +44,14 @@ def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> 
     return np.load(file, mmap_mode="r")
 
 
-def _block(name: str, count: int, size: int, seed: int, block: int) -> Tensor:
+def training_clips(name: str, count: int, size: int = 64, seed: int = 0, start: int = 0) -> Tensor:
+    """Clips of a source to train on, uint8 (count, 8, 3, size, size); half of leaves and pans move unsteadily."""
     unsteady = {"jitter": 1.0} if name in ("leaves", "pans") else {}
-    many = min(BLOCK, count - block * BLOCK)
-    return (255 * videos.SOURCES[name](many, FRAMES, size, seed, block * BLOCK, **unsteady)).round().byte()
+    return (255 * videos.SOURCES[name](count, FRAMES, size, seed, start, **unsteady)).round().byte()
+
+
+def _block(name: str, count: int, size: int, seed: int, block: int) -> Tensor:
+    return training_clips(name, min(BLOCK, count - block * BLOCK), size, seed, block * BLOCK)
 
 
 def batches(
@@ -179,3 +182,67 @@ def train(
         run.log(loss.exp())
         watch(run, both)
     return run, both.average.eval()
+
+
+def ship(folder: Path, seed: int, scale: float, weights: Path, mixture: dict[str, float] = MIXTURE) -> TrainingRun:
+    """Draw the pools, train, save the prior with its model card; goes on from its checkpoint.
+
+    folder: for pools (2.8 GB) and checkpoints. scale: shortens everything, for a test. mixture: how often a clip
+    of each source is drawn.
+    """
+    pools = {
+        name: pool(name, max(round(POOL[name] * scale), BATCH), folder, seed)
+        for name, weight in mixture.items()
+        if weight > 0
+    }
+    print(f"{sum(map(len, pools.values())):,} clips ready", flush=True)
+    torch.manual_seed(seed)
+    draw, steps = batches(pools, mixture, seed), max(round(STEPS * scale), 1)
+    run, model = train(Prior(), draw, steps, folder=folder, resume=True)
+    if run.status != "finished":
+        raise RuntimeError(f"prior: {run.status}, so nothing was saved; `make prior` goes on from the checkpoint")
+    path = weights / "prior.safetensors"
+    sha = save_prior(model, path, seed=seed, steps=run.done)
+    path.with_suffix(".md").write_text(card(sha, run, path, pools, mixture), encoding="utf-8")
+    return run
+
+
+def card(sha: str, run: TrainingRun, path: Path, pools: dict[str, np.ndarray], mixture: dict[str, float]) -> str:
+    """The model card: what it is, what it was trained on, how well it does on sources' held-out clips."""
+    prior = load_prior(path)
+    ways = FRAME_BASELINES | {"prior": prior}
+    psnrs, ssims = {name: [] for name in ways}, {name: [] for name in ways}
+    for make in videos.SOURCES.values():
+        clips = make(48, 6, 64, 5, 0, False).to(device())
+        for name, way in ways.items():
+            with torch.no_grad():
+                psnrs[name].append(f"{next_frame_psnr(way, clips):.2f}")
+                ssims[name].append(f"{ssim(way(clips[:, :5]).clamp(0, 1), clips[:, 5]).mean():.3f}")
+    rows = [f"| {name} | {' | '.join(psnrs[name])} | {' | '.join(ssims[name])} |" for name in ways]
+    heads = [*videos.SOURCES, *(f"{name}, SSIM" for name in videos.SOURCES)]
+    total = sum(mixture[name] for name in pools)
+    drawn = ", ".join(f"{name} {mixture[name] / total:.0%} ({len(clips):,})" for name, clips in pools.items())
+    parameters = sum(p.numel() for p in prior.parameters())
+    return f"""# prior
+
+`eon_utils.load_prior()`: {parameters:,} parameters, {path.stat().st_size / 1e3:.0f} kB, safetensors.
+
+SHA-256 `{sha}`
+
+**What it is.** A network that explains the next frame by motion, and a fit of that explanation to the clip's own
+past: `eon_utils/prior.py`. What it is good and bad at, on camera video too: `data/prior.md`.
+
+**Trained on** generated clips of 64x64, without labels; share of the draws, and how many clips there are of each:
+{drawn}. Flips, transposition, time reversed, other frame rates, enlargement, light and noise change them.
+{run.done:,} steps of {BATCH} clips, {run.history.seconds[-1] / 60:.0f} minutes. `make prior ONLY=prior` does it
+again, from nothing.
+
+**Next frame from five**, 48 held-out clips of 64x64 of each source (other digits, textures, photographs, games),
+PSNR in dB, then SSIM:
+
+| | {" | ".join(heads)} |
+|---|{"---|" * len(heads)}
+{chr(10).join(rows)}
+
+**Licence.** MIT, as the project.
+"""

@@ -14,6 +14,7 @@ from eon_utils.autoencoders import RATES, Autoencoder, cells, load_autoencoder, 
 from eon_utils.images import HELD_OUT, TRAINING, crops, photos
 from eon_utils.metrics import accuracy, psnr
 from eon_utils.presets import RUNS, device, seed_everything
+from eon_utils.prior_training import ship
 from eon_utils.scenes import scenes
 from eon_utils.training import TrainingRun
 from eon_utils.weights import WEIGHTS
@@ -163,17 +164,22 @@ choice of a basis is no smooth function of the picture, so the mean of two codes
 
 
 def train_all(only: str = "", seed: int = 0, scale: float = 1.0, weights: Path = WEIGHTS) -> None:
-    """Train and save all of SHIPPED, or those named in `only` ("v3,v4"), in order; resumes what was interrupted.
+    """Train and save the autoencoders and the prior, or those named in `only` ("v3,prior"), in order.
 
-    `scale` shortens everything, for a test. Two CPU cores need about an hour.
+    What was interrupted goes on. `scale` shortens everything, for a test. Two CPU cores need about an hour for the
+    autoencoders and as much for the prior.
     """
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(SHIPPED)
-    if unknown := set(names) - set(SHIPPED):
-        raise ValueError(f"--only {', '.join(sorted(unknown))} is unknown; choose of {', '.join(SHIPPED)}")
+    names = [name.strip() for name in only.split(",") if name.strip()] or [*SHIPPED, "prior"]
+    if unknown := set(names) - {*SHIPPED, "prior"}:
+        raise ValueError(f"--only {', '.join(sorted(unknown))} is unknown; choose of {', '.join(SHIPPED)}, prior")
     seed_everything(seed)
     folder, start = RUNS / "prior", time.monotonic()
-    data = prepare(folder, seed, scale)
-    print(f"training set ready after {time.monotonic() - start:.0f} s", flush=True)
+    if set(names) & set(SHIPPED):
+        data = prepare(folder, seed, scale)
+        print(f"training set ready after {time.monotonic() - start:.0f} s", flush=True)
     for name in names:
-        train(name, data, folder, seed, scale, weights)
+        if name == "prior":
+            ship(folder, seed, scale, weights)
+        else:
+            train(name, data, folder, seed, scale, weights)
         print(f"{name}: saved after {(time.monotonic() - start) / 60:.1f} minutes in all", flush=True)

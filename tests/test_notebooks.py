@@ -21,6 +21,7 @@ NAMES = (
     "02_deep_image_reconstruction",
     "03_generalized_image_reconstruction",
     "04_next_frame_sanity",
+    "05_generalized_next_frame",
 )
 MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
 SANITIZE = """[a claim that is checked under the laptop preset only]

@@ -1,0 +1,254 @@
+"""The prior: its contract, its classical start, its fit to the past, its training, and what ships."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import eon_utils as eon
+from eon_utils import prior_training, recipes, weights
+from eon_utils.prior import Prior, load_prior, lucas_kanade, ridge, save_prior, warp
+
+sys.path.insert(0, str(Path(__file__).parent))
+import benchmark_prediction as rivals
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "videos"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="needs the camera clips in ../shared/videos, no part of this")
+
+
+def untrained(**design):
+    torch.manual_seed(0)
+    return Prior(**design).eval()
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return load_prior()
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return {source: make(12, 6, 64, 5, 0, False) for source, make in eon.videos.SOURCES.items()}
+
+
+def moving(dx, dy, frames=5, size=64, count=1):
+    """Smooth clips that move by (dx, dy) pixels a frame."""
+    y, x = torch.meshgrid(torch.arange(size) * 1.0, torch.arange(size) * 1.0, indexing="ij")
+    waves = [(torch.sin(0.31 * (x - dx * t)) * torch.cos(0.23 * (y - dy * t)) + 1) / 2 for t in range(frames)]
+    return torch.stack(waves)[None, :, None].expand(count, -1, 3, -1, -1).contiguous()
+
+
+@pytest.mark.parametrize(
+    ("frames", "high", "wide"), [(2, 64, 64), (3, 16, 16), (4, 32, 48), (5, 80, 112), (8, 128, 64)]
+)
+def test_any_length_and_any_multiple_of_sixteen(prior, frames, high, wide):
+    clips = torch.rand(2, frames, 3, high, wide)
+    made = prior.predict(clips)
+    assert made.shape == (2, 3, high, wide) and made.dtype == torch.float32 and not made.requires_grad
+    assert made.min() >= 0 and made.max() <= 1 and made.isfinite().all()
+    assert prior.predict(clips, steps=3).shape == (2, 3, 3, high, wide)
+    assert prior.flow(clips).shape == (2, 2, high, wide)
+    assert prior.features(clips).shape == prior.features(torch.rand(1, 2, 3, 64, 64)).expand(2, -1).shape
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3, 64, 64), (1, 5, 1, 64, 64), (5, 3, 64, 64), (1, 5, 3, 60, 64), (1, 5, 3, 64, 0)]
+)
+@pytest.mark.parametrize("method", ["predict", "flow", "features"])
+def test_wrong_shapes_are_named(prior, method, shape):
+    with pytest.raises(ValueError, match=r"T >= 2.*multiples of 16, not \(" + str(shape)[1:-1].replace(" ", ".")):
+        getattr(prior, method)(torch.rand(shape))
+
+
+def test_no_steps_are_an_error(prior):
+    with pytest.raises(ValueError, match="steps=0"):
+        prior.predict(torch.rand(1, 3, 3, 16, 16), steps=0)
+
+
+def test_a_clip_is_predicted_alike_alone_and_among_others(prior):
+    clips = eon.videos.leaves(3, 5, 64, 3, 0, False)
+    together = prior.predict(clips)
+    alone = torch.cat([prior.predict(clip[None]) for clip in clips])
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert torch.equal(together, prior.predict(clips))
+
+
+def test_steps_feed_its_own_frames_back(prior):
+    clips = eon.videos.leaves(1, 5, 32, 3, 0, False)
+    first = prior.predict(clips)
+    second = prior.predict(torch.cat([clips, first[:, None]], 1))
+    assert torch.allclose(prior.predict(clips, steps=2)[0], torch.stack([first[0], second[0]]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(1.0, 0.0), (0.0, -2.0), (-1.5, 2.5)])
+def test_flow_points_where_things_go(prior, dx, dy):
+    for model in (untrained(), prior):
+        inner = model.flow(moving(dx, dy))[0, :, 16:-16, 16:-16]
+        assert (inner - torch.tensor([dx, dy])[:, None, None]).norm(dim=0).median() < 0.4
+
+
+def test_flow_is_that_of_the_last_frame(prior):
+    clips, flow, hidden = eon.videos.pans(8, 6, 64, 3, 0, False, flow=True)
+    error = (prior.flow(clips[:, :5]) - flow[:, 4]).norm(dim=1, keepdim=True)[~hidden[:, 4]]
+    assert error.median() < 0.3
+
+
+def test_a_step_of_least_squares_finds_a_small_shift():
+    clip = moving(0.6, -0.4, 3)
+    step = lucas_kanade(clip[:, 1], clip[:, 0])[0, :, 8:-8, 8:-8]
+    assert (step.mean((1, 2)) - torch.tensor([-0.6, 0.4])).abs().max() < 0.15
+
+
+def test_warp_reads_at_a_distance():
+    frame = torch.rand(1, 3, 16, 16)
+    read = warp(frame, torch.tensor([2.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16))
+    assert torch.allclose(read[..., :-1, :-2], frame[..., 1:, 2:], atol=1e-5)
+    assert torch.allclose(read[..., -1, -1], frame[..., -1, -1], atol=1e-5)  # the border goes on
+
+
+def test_ridge_finds_the_weights_that_made_a_frame():
+    guesses = torch.randn(2, 3, 4, 3, 32, 32)
+    true, habit = torch.tensor([0.5, -0.2, 0.0, 0.7]), torch.tensor([0.9, 0.05, 0.0, 0.0])
+    came = (guesses * true.view(4, 1, 1, 1)).sum(2)
+    assert (ridge(guesses, came, habit) - true.view(4, 1, 1)).abs().max() < 0.05
+    nothing = ridge(0 * guesses, 0 * came, habit)  # where nothing moved, the habit stays
+    assert torch.allclose(nothing, habit.view(4, 1, 1).expand_as(nothing), atol=1e-5)
+
+
+def test_untrained_it_is_classical_flow(held_out):
+    model = untrained()
+    found = model.explain(held_out["leaves"][:, :5])
+    assert found.new.abs().max() == 0
+    for source in ("leaves", "pans"):
+        copied = eon.next_frame_psnr(eon.copy_last, held_out[source])
+        assert eon.next_frame_psnr(model, held_out[source]) > copied + 3
+
+
+@pytest.mark.parametrize(
+    "design", [{"candidates": 0}, {"candidates": 1}, {"candidates": 3, "noise": 0.0}, {"context": 2}]
+)
+def test_designs_run_and_save(tmp_path, design):
+    model = untrained(**design)
+    clips = torch.rand(2, 5, 3, 32, 32)
+    sha = save_prior(model, tmp_path / "own.safetensors")
+    assert len(sha) == 64
+    assert torch.equal(load_prior(tmp_path / "own.safetensors").predict(clips), model.predict(clips))
+
+
+def test_a_still_clip_stays_as_it_is(prior):
+    clip = eon.videos.pans(4, 1, 64, 3, 0, False).expand(-1, 5, -1, -1, -1)
+    assert eon.psnr(prior.predict(clip), clip[:, -1]).min() > 45
+
+
+def test_weights_are_checked(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"no weights none\.safetensors"):
+        load_prior(tmp_path / "none.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"broken\.safetensors cannot be read as prior"):
+        load_prior(tmp_path / "broken.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", {"prior": json.dumps({"model": {}})})
+    with pytest.raises(ValueError, match=r"other\.safetensors does not hold the weights"):
+        load_prior(tmp_path / "other.safetensors")
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    save_prior(untrained(), tmp_path / "prior.safetensors")
+    (tmp_path / "prior.md").write_text("another hash", encoding="utf-8")
+    with pytest.raises(ValueError, match="not the file that its model card names"):
+        load_prior()
+
+
+def test_batches_depend_on_the_step_alone():
+    pools = {source: prior_training.training_clips(source, 8, 32, 0).numpy() for source in ("leaves", "games")}
+    draw = prior_training.batches(pools, {"leaves": 1.0, "games": 1.0}, 0)
+    first = [draw(step) for step in range(12)]
+    assert all(torch.equal(draw(step), first[step]) for step in (11, 3, 7))
+    assert (
+        first[0].shape == (8, 5, 3, 32, 32) and 0 <= min(map(torch.min, first)) <= max(map(torch.max, first)) <= 1
+    )
+
+
+def test_training_helps_and_an_interrupted_one_goes_on(tmp_path):
+    pools = {"leaves": prior_training.training_clips("leaves", 24, 32, 0).numpy()}
+    draw = prior_training.batches(pools, {"leaves": 1.0}, 0)
+    whole, average = prior_training.train(untrained(), draw, 24, folder=tmp_path, name="whole")
+    assert whole.status == "finished" and all(torch.isfinite(p).all() for p in average.parameters())
+    assert not torch.equal(average.heads[1].weight, untrained().heads[1].weight)
+
+    def stop(run, both):
+        run.stopping |= run.done == 11
+
+    half, _ = prior_training.train(untrained(), draw, 24, folder=tmp_path, name="half", watch=stop)
+    assert half.status == "stopped" and half.done == 12
+    again, resumed = prior_training.train(untrained(), draw, 24, folder=tmp_path, name="half", resume=True)
+    assert again.status == "finished" and len(again.history.loss) == 24
+    for a, b in zip(average.parameters(), resumed.parameters(), strict=True):
+        assert torch.isfinite(b).all() and (a - b).abs().max() < 0.1  # noise on the skips differs
+
+
+def test_the_recipe_makes_weights_and_card(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "RUNS", tmp_path)
+    small = {source: 400 for source in prior_training.POOL}
+    monkeypatch.setattr(prior_training, "POOL", small)
+    recipes.train_all("prior", scale=0.02 / 16, weights=tmp_path)
+    card = (tmp_path / "prior.md").read_text(encoding="utf-8")
+    assert "| prior |" in card and "leaves 45%" in card
+    assert load_prior(tmp_path / "prior.safetensors").predict(torch.rand(1, 2, 3, 16, 16)).shape == (1, 3, 16, 16)
+
+
+def test_what_ships_came_out_of_the_recipe(prior, repo):
+    from safetensors import safe_open
+
+    with safe_open(repo / "data" / "weights" / "prior.safetensors", framework="pt") as saved:
+        about = json.loads(saved.metadata()["prior"])
+    assert about["steps"] == prior_training.STEPS and about["seed"] == 0
+    assert sum(p.numel() for p in prior.parameters()) <= 3_000_000
+    assert not any(p.requires_grad for p in prior.parameters()) and not prior.training
+
+
+def test_it_beats_copying_and_flow_on_clips_never_seen(prior, held_out):
+    level = {source: eon.next_frame_psnr(prior, clips) for source, clips in held_out.items()}
+    copied = {source: eon.next_frame_psnr(eon.copy_last, clips) for source, clips in held_out.items()}
+    flow = {source: eon.next_frame_psnr(eon.optical_flow, clips) for source, clips in held_out.items()}
+    assert all(level[s] > copied[s] + 1 for s in level)
+    assert sum(level.values()) > sum(flow.values()) + 4 * 0.3
+    assert level["digits"] >= 25 and level["leaves"] > flow["leaves"]
+
+
+def test_thirty_frames_ahead_nothing_blows_up(prior, held_out):
+    start = torch.cat([clips[:2, :5] for clips in held_out.values()])
+    far = prior.predict(start, steps=30)
+    assert far.isfinite().all() and far[:, -1].std() < 1.5 * start[:, -1].std()
+
+
+@real
+@pytest.mark.parametrize("size", [64, 128])
+def test_camera_video(prior, size):
+    ours, flow, copied = [], [], []
+    for file in sorted(REAL.glob("*.mp4")):
+        clips = eon.videos.folder(file, 6, size, limit=24)[0]
+        made = prior.predict(clips[:, :5])
+        ours.append(eon.psnr(made, clips[:, 5]).mean())
+        flow.append(eon.psnr(eon.optical_flow(clips[:, :5]), clips[:, 5]).mean())
+        copied.append(eon.psnr(clips[:, 4], clips[:, 5]).mean())
+        assert ours[-1] > copied[-1] - 0.1, file.name
+    gain = (
+        torch.stack(ours).mean() - torch.stack(flow).mean(),
+        torch.stack(ours).mean() - torch.stack(copied).mean(),
+    )
+    assert gain[0] > 0.8 and gain[1] > 1.9, gain
+
+
+def test_the_rivals_are_those_of_the_papers():
+    def parameters(model):
+        return sum(p.numel() for p in model.parameters())
+
+    assert parameters(rivals.ConvLSTM(1, (128, 64, 64), 5, 4)) == 7_585_296  # Shi et al. 2015, table 1
+    assert abs(parameters(rivals.SimVP(10)) / 46.8e6 - 1) < 0.01  # Tan et al. 2022, gSTA on Moving MNIST
+    clips = torch.rand(2, 10, 1, 64, 64)
+    assert rivals.SimVP(10, space=8, time=16, blocks=3)(clips).shape == clips.shape
+    assert rivals.ConvLSTM(1, (8, 8), 5)(clips, 10).shape == clips.shape
+    small = copy.deepcopy(rivals.SMALL)
+    assert all(0.3e6 < parameters(make()) < 0.8e6 for make in small.values())
