@@ -25,6 +25,7 @@ from eon_utils.plotting import (
     flow_colours,
     heat_sheet,
     layer_table,
+    motion_sheet,
     smooth,
 )
 from eon_utils.presets import resolve, seed_everything, setup
@@ -73,6 +74,7 @@ __all__ = [
     "load_autoencoder",
     "load_prior",
     "lucas_kanade",
+    "motion_sheet",
     "next_frame_psnr",
     "optical_flow",
     "photos",

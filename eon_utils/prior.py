@@ -103,25 +103,20 @@ class Prior(nn.Module):
         """
         frames = clips[:, -self.context :]
         length, count = frames.shape[1], len(frames)
-        pyramid = self._encode(frames)
-
-        def look(ends: list[int]) -> tuple[Explanation, Tensor]:  # guesses at the frames before which these end
-            picked = [[max(end - k, 0) for k in (3, 2, 1)] for end in ends]
-            trios = torch.cat([frames[:, at] for at in picked])
-            found = self._explain(trios, [torch.cat([level[:, at] for at in picked]) for level in pyramid])
-            last, before, (flow, change) = trios[:, 2], trios[:, 1], found.levels[-1]
-            guesses = [found.frame, warp(before, 2 * flow + change), box(found.frame, 1), before]
-            return found, torch.stack(guesses, 1) - last[:, None]
-
-        found, guesses = look([length])
-        habit, ends = frames.new_tensor(HABIT), list(range(length - 1, 1, -1))[:2]
-        if ends:
-            with torch.no_grad():
-                came = torch.stack([frames[:, end] - frames[:, end - 1] for end in ends])
-                weights = ridge(look(ends)[1].unflatten(0, (len(ends), count)), came, habit)
-        else:
-            weights = habit.view(1, 4, 1, 1).expand(count, 4, *frames.shape[-2:])
-        return frames[:, -1] + (weights[:, :, None] * guesses).sum(1), weights, found
+        ends = list(range(length, 1, -1))[:3]  # the frame to come; up to two that came, from those before
+        picked = [[max(end - k, 0) for k in (3, 2, 1)] for end in ends]
+        trios = torch.cat([frames[:, at] for at in picked])
+        pyramid = [torch.cat([level[:, at] for at in picked]) for level in self._encode(frames)]
+        found = self._explain(trios, pyramid)
+        last, before, (flow, change) = trios[:, 2], trios[:, 1], found.levels[-1]
+        guesses = torch.stack([found.frame, warp(before, 2 * flow + change), box(found.frame, 1), before], 1)
+        guesses, habit = guesses - last[:, None], frames.new_tensor(HABIT)
+        weights = habit.view(1, 4, 1, 1).expand(count, 4, *frames.shape[-2:])
+        if ends[1:]:
+            came = torch.stack([frames[:, end] - frames[:, end - 1] for end in ends[1:]])
+            weights = ridge(guesses[count:].detach().unflatten(0, (-1, count)), came, habit)
+        frame = frames[:, -1] + (weights[:, :, None] * guesses[:count]).sum(1)
+        return frame, weights, Explanation(*(_first(part, count) for part in found))
 
     @torch.no_grad()
     def predict(self, clips: Tensor, steps: int | None = None) -> Tensor:
@@ -228,6 +223,11 @@ class Prior(nn.Module):
             change = (change + made[:, 2:4]).clamp(-size, size)
             levels.append((flow, change))
         return levels, states
+
+
+def _first(part: Tensor | list | tuple, count: int) -> Tensor | list | tuple:
+    """The first `count` clips of a tensor, or of all tensors in a list."""
+    return part[:count] if isinstance(part, Tensor) else type(part)(_first(each, count) for each in part)
 
 
 def ridge(guesses: Tensor, came: Tensor, habit: Tensor) -> Tensor:
