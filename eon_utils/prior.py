@@ -15,7 +15,7 @@ from eon_utils.weights import fill, read_weights, write_weights
 
 DAMPING = 1e-3  # added to squared gradients: where nothing is to be seen, nothing moves
 OUTLIER = 0.03  # a difference in colour from which on a pixel counts less
-HABIT = (0.9, 0.05, 0.0, 0.0)  # weights of the four guesses where the past says nothing
+HABIT = (0.7, 0.05, 0.0, 0.0, 0.2)  # weights of the five guesses where the past says nothing
 WHOLE = 5.0  # how heavy the whole frame is in the fit, beside a place's own surroundings
 
 
@@ -41,9 +41,10 @@ class Prior(nn.Module):
     classical coarse-to-fine flow. The last layers blend what several motions bring, and add what is new.
 
     **The fit** has no parameters to learn. The network also predicts the last frames given, where the answer is
-    known. Four guesses (its frame; the frame before the last one, along the motion; its frame blurred; the frame
-    before, not moved) are fitted to what came, by ridge regression, locally and over the whole frame. A clip that
-    stands still, flickers or moves unsteadily says so itself.
+    known. Five guesses (its frame; the frame before the last one, along the motion; its frame blurred; the frame
+    before, not moved; the last one along the motion that least squares find alone) are fitted to what came, by
+    ridge regression, locally and over the whole frame. A clip that stands still, flickers or moves unsteadily says
+    so itself.
 
     widths, hidden: channels of encoder and decoder, at the finest level and at the others. candidates: motions to
     choose from; 0 turns motion off: the frame is the last one and what is new. noise: standard deviation of the
@@ -98,7 +99,7 @@ class Prior(nn.Module):
     def fit(self, clips: Tensor) -> tuple[Tensor, Tensor, Explanation]:
         """The network's explanation, fitted to the past.
 
-        (N, T, 3, H, W) in [0, 1] -> the next frame (N, 3, H, W); the weights of the four guesses (N, 4, H, W);
+        (N, T, 3, H, W) in [0, 1] -> the next frame (N, 3, H, W); the weights of the five guesses (N, 5, H, W);
         the network's explanation.
         """
         frames = clips[:, -self.context :]
@@ -109,9 +110,10 @@ class Prior(nn.Module):
         pyramid = [torch.cat([level[:, at] for at in picked]) for level in self._encode(frames)]
         found = self._explain(trios, pyramid)
         last, before, (flow, change) = trios[:, 2], trios[:, 1], found.levels[-1]
-        guesses = torch.stack([found.frame, warp(before, 2 * flow + change), box(found.frame, 1), before], 1)
-        guesses, habit = guesses - last[:, None], frames.new_tensor(HABIT)
-        weights = habit.view(1, 4, 1, 1).expand(count, 4, *frames.shape[-2:])
+        plain = self._motion(pyramid, learnt=False)[0][-1][0]
+        guesses = [found.frame, warp(before, 2 * flow + change), box(found.frame, 1), before, warp(last, plain)]
+        guesses, habit = torch.stack(guesses, 1) - last[:, None], frames.new_tensor(HABIT)
+        weights = habit.view(1, -1, 1, 1).expand(count, -1, *frames.shape[-2:])
         if ends[1:]:
             came = torch.stack([frames[:, end] - frames[:, end - 1] for end in ends[1:]])
             weights = ridge(guesses[count:].detach().unflatten(0, (-1, count)), came, habit)
@@ -195,7 +197,9 @@ class Prior(nn.Module):
             levels.append(torch.cat([rgb, skip], 1).unflatten(0, frames.shape[:2]))
         return levels
 
-    def _motion(self, pyramid: list[Tensor]) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    def _motion(
+        self, pyramid: list[Tensor], learnt: bool = True
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Features of three frames -> coarse to fine: (flow, change), each (N, 2, h, w); states (N, C, h, w)."""
         states, levels = [], []
         flow = change = ties = pyramid[-1]  # replaced at once
@@ -203,25 +207,31 @@ class Prior(nn.Module):
             skips, own = pyramid[level], min(level, 1)  # one small network for all coarser levels
             rgb = skips[:, :, :3]
             size = max(rgb.shape[-2:]) / 2  # faster is not seen
-            if states:  # each level answers for itself: gradients through many warps are wild
+            if levels:  # each level answers for itself: gradients through many warps are wild
                 flow, change = 2 * double(flow.detach()), 2 * double(change.detach())
-                ties, known = F.interpolate(ties, scale_factor=2), [double(self.narrow[own](states[-1]))]
+                ties = F.interpolate(ties, scale_factor=2)
             else:
                 flow, ties = (rgb.new_zeros(len(rgb), n, *rgb.shape[-2:]) for n in (2, 9))
-                change, known = flow, [rgb.new_zeros(len(rgb), 24, *rgb.shape[-2:])]
+                change = flow
             with torch.no_grad():
                 for _ in range(3 if level == len(pyramid) - 1 else 1 + own):
                     step = lucas_kanade(warp(rgb[:, 2], flow), warp(rgb[:, 1], 2 * flow + change))
                     flow = share(flow + step, ties).clamp(-size, size)
+            levels.append((flow, change))
+            if not learnt:  # least squares alone
+                continue
             along = [warp(skips[:, 2], flow), warp(skips[:, 1], 2 * flow + change)]
             if level:  # the third frame is not worth its time at full size
                 along.append(warp(skips[:, 0], 3 * (flow + change)))
-            states.append(self.decoder[own](torch.cat([*known, *along, 0.2 * flow, 0.2 * change, step], 1)))
+            known = rgb.new_zeros(len(rgb), 24, *rgb.shape[-2:])
+            if states:
+                known = double(self.narrow[own](states[-1]))
+            states.append(self.decoder[own](torch.cat([known, *along, 0.2 * flow, 0.2 * change, step], 1)))
             made = self.heads[own](states[-1])
             ties = ties + made[:, 4:]
             flow = share(flow + made[:, :2], ties).clamp(-size, size)
             change = (change + made[:, 2:4]).clamp(-size, size)
-            levels.append((flow, change))
+            levels[-1] = flow, change
         return levels, states
 
 

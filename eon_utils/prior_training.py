@@ -23,7 +23,7 @@ from eon_utils.training import TrainingRun
 MIXTURE = {"leaves": 5.0, "pans": 3.0, "games": 2.0, "digits": 1.0}  # how often a clip of each is drawn
 POOL = {"leaves": 12_000, "pans": 8_000, "games": 5_000, "digits": 3_000}  # clips of 8 frames, drawn once
 BLOCK, FRAMES = 50, 8
-BATCH, STEPS = 8, 16_000
+BATCH, STEPS = 8, 12_000
 
 
 def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> np.ndarray:
