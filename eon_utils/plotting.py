@@ -338,22 +338,23 @@ def motion_sheet(frames: Tensor, flows: dict[str, Tensor], titles: Sequence[str]
     top = max(torch.cat([f.norm(dim=1).flatten() for f in flows.values()]).quantile(0.99).item(), 0.1)
     columns, (high, wide) = len(frames), frames.shape[-2:]
     first, every = next(iter(flows.values())).cpu(), max(wide // 10, 1)
-    cell = _cell(1 + len(flows), columns + 1, high / wide, 19)
+    cell, crisp = _cell(1 + len(flows), columns + 1, high / wide, 19), {"interpolation": "nearest"}  # a small file
     size = (cell * (columns + 0.8) + 0.5, (1 + len(flows)) * (cell * high / wide + 0.06) + 0.35)
     fig, axes = plt.subplots(1 + len(flows), columns + 1, squeeze=False, figsize=size)
     y, x = torch.meshgrid(*(torch.arange(every // 2, side, every) for side in (high, wide)), indexing="ij")
     for column, title in enumerate((*titles, *[""] * columns)[:columns]):
-        axes[0, column].imshow(frames[column].detach().cpu().clamp(0, 1).movedim(0, 2).numpy())
+        axes[0, column].imshow(frames[column].detach().cpu().clamp(0, 1).movedim(0, 2).numpy(), **crisp)
         arrows = first[column][:, y, x]
         how = {"angles": "xy", "scale_units": "xy", "scale": top / (1.5 * every), "width": 0.012}
         axes[0, column].quiver(x, y, *arrows, color="#ffe100", edgecolor="black", linewidth=0.4, **how)
         axes[0, column].set(title=title, xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5))
         for row, flow in enumerate(flows.values(), 1):
-            axes[row, column].imshow(flow_colours(flow[column : column + 1], top)[0].movedim(0, 2).numpy())
+            colours = flow_colours(flow[column : column + 1], top)[0].movedim(0, 2)
+            axes[row, column].imshow(colours.numpy(), **crisp)
     place = torch.linspace(-1, 1, 64)
     wheel = torch.stack(torch.meshgrid(place, place, indexing="xy"))[None]
     round_ = torch.where(wheel.norm(dim=1) <= 1, flow_colours(wheel, 1.0), 1.0)
-    axes[1, -1].imshow(round_[0].movedim(0, 2).numpy())
+    axes[1, -1].imshow(round_[0].movedim(0, 2).numpy(), **crisp)
     axes[1, -1].set_title(f"rim: {top:.1f} pixels", fontsize=9)
     for row, name in enumerate(("as arrows", *flows)):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")

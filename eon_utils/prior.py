@@ -124,15 +124,21 @@ class Prior(nn.Module):
     def predict(self, clips: Tensor, steps: int | None = None) -> Tensor:
         """(N, T, 3, H, W) in [0, 1], T >= 2, H and W multiples of 16 -> the next frame (N, 3, H, W) in [0, 1].
 
-        With `steps`, so many frames, each predicted from those before it, (N, steps, 3, H, W). Raises ValueError
+        With `steps`, so many frames, each predicted from those before it, (N, steps, 3, H, W): the first with the
+        fit, the others by the network alone, since what was predicted is no past to learn from. Raises ValueError
         for another shape and for steps below 1.
         """
         clips = self._checked(clips)
-        if steps is None:
-            return self(clips).clamp(0, 1)
-        if steps < 1:
+        if steps is not None and steps < 1:
             raise ValueError(f"steps={steps!r} must be at least 1")
-        return rollout(self, clips, steps)
+        made = self(clips).clamp(0, 1)
+        if steps is None:
+            return made
+        made = made[:, None]
+        if steps > 1:
+            more = torch.cat([clips, made], 1)
+            made = torch.cat([made, rollout(lambda given: self.explain(given).frame, more, steps - 1)], 1)
+        return made
 
     @torch.no_grad()
     def flow(self, clips: Tensor) -> Tensor:
