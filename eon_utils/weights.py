@@ -26,7 +26,8 @@ def read_weights(kind: str, name: str, path: str | Path | None = None) -> tuple[
     """
     file = Path(path) if path else WEIGHTS / f"{name}.safetensors"
     if not file.exists():
-        there = ", ".join(sorted(f.stem for f in WEIGHTS.glob("*.safetensors"))) or "none"
+        shipped = sorted(f.stem.removeprefix(f"{kind}_") for f in WEIGHTS.glob(f"{kind}*.safetensors"))
+        there = ", ".join(shipped) or "none"
         raise ValueError(f"there are no weights {file.name}; shipped are: {there}. `make prior` trains them")
     if path is None:
         card = file.with_suffix(".md").read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from eon_utils import HELD_OUT, Autoencoder, Bank, PatchPCA, jpeg, load_autoencoder, photos, psnr, recipes, scenes
-from eon_utils.autoencoders import RATES, WEIGHTS, cells, orientations, save_autoencoder, uncells
+from eon_utils.autoencoders import RATES, cells, orientations, save_autoencoder, uncells
+from eon_utils.weights import WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_loading_says_what_is_wrong(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"other.safetensors cannot be read"):
         load_autoencoder(path=tmp_path / "other.safetensors")
     sha = save_autoencoder(Autoencoder(width=8, depth=1, count=2), tmp_path / "autoencoder_v2.safetensors", [32])
-    monkeypatch.setattr("eon_utils.autoencoders.WEIGHTS", tmp_path)
+    monkeypatch.setattr("eon_utils.weights.WEIGHTS", tmp_path)
     card = tmp_path / "autoencoder_v2.md"
     card.write_text(f"SHA-256 {sha}")
     assert load_autoencoder("v2").channels == 32
