@@ -113,18 +113,22 @@ def explained(found: Explanation, last: Tensor, target: Tensor) -> Tensor:
     return loss
 
 
-def prediction_loss(model: Prior, clips: Tensor, step: int) -> Tensor:
+def prediction_loss(model: Prior, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """Clips (N, 5, 3, H, W): the fourth frame from three, or two, of them; each fourth step the fifth as well,
-    from half of the clips and from the frame just predicted."""
+    from half of the clips and from the frame just predicted.
+
+    Returns the loss, and the squared error as a share of what copying the last frame gives (1: no better).
+    """
     if step % 4 == 3:
         clips = clips[: -(-len(clips) // 2)]
     given = clips[:, 1:3] if step % 8 == 5 else clips[:, :3]
     found = model.explain(given)
     loss = explained(found, clips[:, 2], clips[:, 3])
+    share = (log_error(found.frame.detach(), clips[:, 3]) - log_error(clips[:, 2], clips[:, 3])).exp()
     if step % 4 == 3:
         again = torch.cat([given[:, 1:], found.frame.clamp(0, 1)[:, None]], 1)
         loss = (loss + explained(model.explain(again), again[:, -1].detach(), clips[:, 4])) / 2
-    return loss
+    return loss, share
 
 
 class Averaged(nn.Module):
@@ -134,8 +138,8 @@ class Averaged(nn.Module):
         super().__init__()
         self.model, self.average, self.keep = model, copy.deepcopy(model).requires_grad_(False), keep
 
-    def forward(self, clips: Tensor, step: int) -> Tensor:
-        """Clips (N, 5, 3, H, W) and the step -> loss."""
+    def forward(self, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Clips (N, 5, 3, H, W) and the step -> loss, and error as a share of copying's."""
         return prediction_loss(self.model, clips, step)
 
     @torch.no_grad()
@@ -172,14 +176,14 @@ def train(
             run.stopping |= spent >= 1
             for group in optimizer.param_groups:
                 group["lr"] *= min(1.0, max(1 - spent, 0.0) / 0.6)
-        loss = run(clips, step)
+        loss, share = run(clips, step)
         if torch.isfinite(loss):  # else the run ends in its last good state
             optimizer.zero_grad()
             run.fabric.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             both.follow(step)
-        run.log(loss.exp())
+        run.log(share)
         watch(run, both)
     return run, both.average.eval()
 
