@@ -21,7 +21,7 @@ help:
 	@echo "make site                  build the site of the last run again"
 	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
-	@echo "make prior [ONLY=prior]    train the shipped weights again, from nothing (about two hours)"
+	@echo "make prior [ONLY=prior]    train the shipped weights again, from nothing (an hour and a half)"
 	@echo "make clean                 remove runs/ and caches; the environment in $(VENV) stays"
 	@echo
 	@echo "PRESET is smoke, laptop or full. The first call of any of them sets up $(VENV)."

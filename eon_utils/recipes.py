@@ -167,7 +167,7 @@ def train_all(only: str = "", seed: int = 0, scale: float = 1.0, weights: Path =
     """Train and save the autoencoders and the prior, or those named in `only` ("v3,prior"), in order.
 
     What was interrupted goes on. `scale` shortens everything, for a test. Two CPU cores need about an hour for the
-    autoencoders and as much for the prior.
+    autoencoders and half an hour for the prior.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] or [*SHIPPED, "prior"]
     if unknown := set(names) - {*SHIPPED, "prior"}:
