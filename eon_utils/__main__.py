@@ -59,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     shipped = ", ".join([*recipes.SHIPPED, "prior"])
     new.add_argument("--only", default="", metavar="v2,prior", help=f"only these of {shipped}")
     new.add_argument("--seed", type=int, default=0, help="default: 0, the shipped ones")
+    new.add_argument(
+        "--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help="what the prior sees, and how often"
+    )
     return top
 
 
@@ -89,7 +92,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if args.command == "screenshots":
             release.save_screenshots(args.root)
         elif args.command == "prior":
-            recipes.train_all(args.only, args.seed)
+            recipes.train_all(args.only, args.seed, mixture=pairs([[w] for w in args.mixture]))
         elif args.command == "site":
             print(build_site(args.run or course.latest_run(args.root / "runs"), args.root / "notebooks"))
         else:

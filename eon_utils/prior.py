@@ -13,8 +13,9 @@ from eon_utils.models import rollout
 from eon_utils.presets import device
 from eon_utils.weights import fill, read_weights, write_weights
 
-DAMPING = 1e-3  # added to squared gradients: where nothing is to be seen, nothing moves
-OUTLIER = 0.03  # a difference in colour from which on a pixel counts less
+DAMPING = 1e-4  # added to squared gradients: a picture without any has no motion
+ROUNDS = 8  # of smoothing the motion, a step
+OUTLIER = 0.02  # a difference in colour from which on a pixel counts less
 HABIT = (0.7, 0.05, 0.0, 0.0, 0.2)  # weights of the five guesses where the past says nothing
 WHOLE = 5.0  # how heavy the whole frame is in the fit, beside a place's own surroundings
 
@@ -35,16 +36,18 @@ class Prior(nn.Module):
     """Explains the next frame by motion; then asks the past how far such explanations can be trusted.
 
     **The network** is an encoder and a decoder with noisy skips. The decoder finds a motion from coarse to fine.
-    At each level the last two frames are read along the motion so far; steps of Lucas and Kanade's least squares
-    (1981) bring them closer; and a small network, the same at all but the finest level, corrects that motion. It
-    sees the encoder's features along it, and says whose neighbour's motion each pixel shares. Untrained, this is
-    classical coarse-to-fine flow. The last layers blend what several motions bring, and add what is new.
+    At each level the last two frames are read along the motion so far; steps of least squares, smooth where the
+    pictures say little, bring them closer (`lucas_kanade`); and a small network, the same at all but the finest
+    level, corrects that motion. It sees the encoder's features along it, and says whose neighbour's motion each
+    pixel shares. Untrained, this is classical coarse-to-fine flow. The last layers blend what several motions
+    bring, and add what is new.
 
     **The fit** has no parameters to learn. The network also predicts the last frames given, where the answer is
     known. Five guesses (its frame; the frame before the last one, along the motion; its frame blurred; the frame
     before, not moved; the last one along the motion that least squares find alone) are fitted to what came, by
     ridge regression, locally and over the whole frame. A clip that stands still, flickers or moves unsteadily says
-    so itself.
+    so itself; and where the fit would have failed on the past (`trusted`), the network's frame or the last one
+    counts for more.
 
     widths, hidden: channels of encoder and decoder, at the finest level and at the others. candidates: motions to
     choose from; 0 turns motion off: the frame is the last one and what is new. noise: standard deviation of the
@@ -116,7 +119,7 @@ class Prior(nn.Module):
         weights = habit.view(1, -1, 1, 1).expand(count, -1, *frames.shape[-2:])
         if ends[1:]:
             came = torch.stack([frames[:, end] - frames[:, end - 1] for end in ends[1:]])
-            weights = ridge(guesses[count:].detach().unflatten(0, (-1, count)), came, habit)
+            weights = trusted(guesses[count:].detach().unflatten(0, (-1, count)), came, habit)
         frame = frames[:, -1] + (weights[:, :, None] * guesses[:count]).sum(1)
         return frame, weights, Explanation(*(_first(part, count) for part in found))
 
@@ -153,19 +156,35 @@ class Prior(nn.Module):
             ahead = -warp(back, ahead)
         return ahead
 
+    @property
+    def feature_info(self) -> list[dict[str, str | int]]:
+        """Name, channels and stride of each map of `forward_features`, in timm's words."""
+        fine, coarse = self.shape["hidden"]
+        return [
+            {"module": name, "num_chs": channels + 4, "reduction": stride}
+            for name, channels, stride in (("fine", fine, 1), ("middle", coarse, 2), ("coarse", coarse, 4))
+        ]
+
+    def forward_features(self, clips: Tensor) -> dict[str, Tensor]:
+        """(N, T, 3, H, W) -> name -> map (N, C, H / stride, W / stride), with gradients: see `feature_info`.
+
+        What the decoder knows of the next frame; the last four channels are the motion and its change, in pixels
+        of that map. Errors as `predict`.
+        """
+        found = self.explain(self._checked(clips))
+        levels = [torch.cat([state, *level], 1) for state, level in zip(found.states, found.levels, strict=True)]
+        return dict(zip((info["module"] for info in self.feature_info), levels[::-1], strict=False))
+
     @torch.no_grad()
     def features(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) -> one vector a clip, (N, D): frozen, the same D for any T, H and W.
 
-        Mean and standard deviation, over the frame, of what the decoder knows at its three finest levels, of the
-        motion and of its change; averaged over the clip. Shapes and errors as `predict`.
+        Of each map of `forward_features`, the means over the frame's quarters, and the standard deviation over
+        all of it. Shapes and errors as `predict`.
         """
-        clips, rows = self._checked(clips), []
-        for end in range(min(3, clips.shape[1]), clips.shape[1] + 1):
-            found = self.explain(clips[:, :end])
-            maps = [*found.states[-3:], *found.levels[-1]]
-            rows.append(torch.cat([f(part.flatten(2), 2) for part in maps for f in (torch.mean, torch.std)], 1))
-        return torch.stack(rows).mean(0)
+        maps = self.forward_features(clips).values()
+        parts = [(F.adaptive_avg_pool2d(part, 2).flatten(1), part.flatten(2).std(2)) for part in maps]
+        return torch.cat([vector for pair in parts for vector in pair], 1)
 
     def _checked(self, clips: Tensor) -> Tensor:
         shape = tuple(clips.shape)
@@ -195,7 +214,7 @@ class Prior(nn.Module):
     def _encode(self, frames: Tensor) -> list[Tensor]:
         """(N, T, 3, H, W) -> fine to coarse: colours and features, (N, T, 3 + C, h, w)."""
         rgb, levels = frames.flatten(0, 1) - 0.5, []
-        while not levels or (min(rgb.shape[-2:]) >= 8 and not any(side % 2 for side in rgb.shape[-2:])):
+        while len(levels) < 3 or (min(rgb.shape[-2:]) >= 16 and not any(side % 2 for side in rgb.shape[-2:])):
             rgb = F.avg_pool2d(rgb, 2) if levels else rgb
             skip = torch.tanh(self.encoder[min(len(levels), 1)](rgb))
             if self.training and self.noise:
@@ -220,11 +239,11 @@ class Prior(nn.Module):
                 flow, ties = (rgb.new_zeros(len(rgb), n, *rgb.shape[-2:]) for n in (2, 9))
                 change = flow
             with torch.no_grad():
-                for _ in range(3 if level == len(pyramid) - 1 else 1 + own):
-                    step = lucas_kanade(warp(rgb[:, 2], flow), warp(rgb[:, 1], 2 * flow + change))
-                    flow = share(flow + step, ties).clamp(-size, size)
-            levels.append((flow, change))
+                for _ in range(1 if level == 0 else 3):
+                    step = lucas_kanade(warp(rgb[:, 2], flow), warp(rgb[:, 1], 2 * flow + change), flow)
+                    flow = (flow + step).clamp(-size, size)
             if not learnt:  # least squares alone
+                levels.append((flow, change))
                 continue
             along = [warp(skips[:, 2], flow), warp(skips[:, 1], 2 * flow + change)]
             if level:  # the third frame is not worth its time at full size
@@ -237,7 +256,7 @@ class Prior(nn.Module):
             ties = ties + made[:, 4:]
             flow = share(flow + made[:, :2], ties).clamp(-size, size)
             change = (change + made[:, 2:4]).clamp(-size, size)
-            levels[-1] = flow, change
+            levels.append((flow, change))
         return levels, states
 
 
@@ -265,6 +284,27 @@ def ridge(guesses: Tensor, came: Tensor, habit: Tensor) -> Tensor:
     return F.interpolate(solved.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)
 
 
+def trusted(guesses: Tensor, came: Tensor, habit: Tensor) -> Tensor:
+    """`ridge`, mixed with the first guess alone and with none, as each would have done on the past.
+
+    The fit is judged on each frame by weights from the other one. Each of the three counts by the inverse square
+    of its error, the fit e times as much. Shapes as `ridge`.
+    """
+    weights = ridge(guesses, came, habit)
+    if len(came) < 2:
+        return weights
+    first = torch.zeros_like(weights)
+    first[:, 0] = 1
+    tried = [ridge(guesses[1:], came[1:], habit), ridge(guesses[:1], came[:1], habit)]
+    made = [(torch.stack(tried)[:, :, :, None] * guesses).sum(2), guesses[:, :, 0], torch.zeros_like(came)]
+    errors = torch.stack([(part - came).square().mean((0, 2)) for part in made], 1)
+    coarse = F.avg_pool2d(errors, 4)
+    errors = 1e-5 + (box(coarse, 2) + WHOLE * coarse.mean((2, 3), keepdim=True)) / (1 + WHOLE)
+    shares = (weights.new_tensor([1.0, 0.0, 0.0])[:, None, None] - 2 * errors.log()).softmax(1)
+    shares = F.interpolate(shares, size=weights.shape[-2:], mode="bilinear", align_corners=False)
+    return shares[:, :1] * weights + shares[:, 1:2] * first
+
+
 def conv(given: int, made: int) -> nn.Conv2d:
     """3x3, same size."""
     return nn.Conv2d(given, made, 3, padding=1)
@@ -272,11 +312,15 @@ def conv(given: int, made: int) -> nn.Conv2d:
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """x (N, C, H, W) read at place + flow (N, 2, H, W), (dx, dy) in pixels; the border's value outside."""
-    high, wide = x.shape[-2:]
-    columns, rows = (torch.arange(n, device=x.device, dtype=x.dtype) for n in (wide, high))
-    across = (columns + flow[:, 0]) * (2 / wide) + (1 / wide - 1)
-    down = (rows[:, None] + flow[:, 1]) * (2 / high) + (1 / high - 1)
-    return F.grid_sample(x, torch.stack([across, down], -1), padding_mode="border", align_corners=False)
+    size = x.new_tensor(x.shape[:-3:-1])
+    places = (_centres(x) + flow.movedim(1, -1)) * (2 / size) + (1 / size - 1)
+    return F.grid_sample(x, places, padding_mode="border", align_corners=False)
+
+
+def _centres(x: Tensor) -> Tensor:
+    """Of (..., H, W): x and y of each pixel, (H, W, 2)."""
+    rows, columns = (torch.arange(n, device=x.device, dtype=x.dtype) for n in x.shape[-2:])
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
 
 
 def double(x: Tensor) -> Tensor:
@@ -285,24 +329,46 @@ def double(x: Tensor) -> Tensor:
 
 
 def box(x: Tensor, radius: int) -> Tensor:
-    """Means over windows of 2 * radius + 1 pixels a side, the border continued; the same shape."""
-    return F.avg_pool2d(F.pad(x, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
+    """Means over windows of 2 * radius + 1 pixels a side, of what is inside; the same shape."""
+    return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
 
 
-def lucas_kanade(a: Tensor, b: Tensor) -> Tensor:
-    """The step s that makes a(x + s) equal to b(x + 2 s), by least squares over windows of 5x5 pixels.
+def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
+    """The step s that makes a(x + s) equal to b(x + 2 s), and flow + s smooth where the pictures say little.
 
-    a, b: (N, C, H, W) in [0, 1] or shifted. Returns (N, 2, H, W), at most 2 pixels each way.
+    Least squares over windows of 5x5 pixels (Lucas and Kanade 1981), and ROUNDS of Jacobi's iteration that pull
+    every vector to the mean of its neighbours (Horn and Schunck 1981; both together: Bruhn et al. 2005). How hard
+    they pull is measured in the clip's own mean gradient. What is read outside the frame does not count, nor does
+    a change of light, the median of all differences.
+
+    a, b: (N, C, H, W) in [0, 1] or shifted, read along flow (N, 2, H, W) and 2 * flow. Returns (N, 2, H, W), at
+    most 2 pixels each way.
     """
     padded = F.pad((a + b) / 2, [1] * 4, mode="replicate")
     dx = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
     dy = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
     off = a - b
+    off = off - off.flatten(2).median(2).values[..., None, None]
     products = torch.stack([(p * q).sum(1) for p, q in ((dx, dx), (dx, dy), (dy, dy), (dx, off), (dy, off))], 1)
-    products = products / (1 + off.square().mean(1, keepdim=True) / OUTLIER**2).sqrt()
-    xx, xy, yy, x, y = box(products, 2).split(1, 1)
-    xx, yy = xx + DAMPING, yy + DAMPING
-    return (torch.cat([yy * x - xy * y, xx * y - xy * x], 1) / (xx * yy - xy * xy)).clamp(-2, 2)
+    trusted = inside(flow) / (1 + off.square().mean(1, keepdim=True) / OUTLIER**2).sqrt()
+    xx, xy, yy, x, y = box(products * trusted, 2).split(1, 1)
+    pull = DAMPING + (xx + yy).mean((2, 3), keepdim=True)
+    xx, yy = xx + pull, yy + pull
+    inverse, cross = torch.cat([yy, xx], 1) / (xx * yy - xy * xy), xy / (xx * yy - xy * xy)
+    known = torch.cat([x, y], 1) - pull * flow
+    fixed, own, other = flow + inverse * known - cross * known.flip(1), pull * inverse, -pull * cross
+    found = flow
+    for _ in range(ROUNDS):
+        mean = box(found, 1)
+        found = fixed + own * mean + other * mean.flip(1)
+    return (found - flow).clamp(-2, 2)
+
+
+def inside(flow: Tensor) -> Tensor:
+    """1 where twice the flow (N, 2, H, W) ends in the frame, else 0; (N, 1, H, W)."""
+    high, wide = flow.shape[-2:]
+    x, y = (_centres(flow).movedim(-1, 0) + 2 * flow).unbind(1)
+    return ((x > -1) & (x < wide) & (y > -1) & (y < high)).to(flow)[:, None]
 
 
 def share(flow: Tensor, logits: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -188,6 +188,19 @@ def train(
     return run, both.average.eval()
 
 
+def checked_mixture(given: Mapping[str, float | str]) -> dict[str, float]:
+    """Source -> weight, as numbers; ValueError for an unknown source, a weight below 0, or none above."""
+    try:
+        mixture = {name: float(weight) for name, weight in given.items()}
+    except ValueError as error:
+        raise ValueError(f"mixture: {error}; write such as leaves=5 pans=3") from None
+    if unknown := set(mixture) - set(POOL):
+        raise ValueError(f"mixture: {', '.join(sorted(unknown))} is unknown; choose of {', '.join(POOL)}")
+    if not all(0 <= w < float("inf") for w in mixture.values()) or not any(mixture.values()):
+        raise ValueError(f"mixture: weights must be at least 0, and one above, not {mixture}")
+    return mixture
+
+
 def ship(folder: Path, seed: int, scale: float, weights: Path, mixture: dict[str, float] = MIXTURE) -> TrainingRun:
     """Draw the pools, train, save the prior with its model card; goes on from its checkpoint.
 
@@ -202,7 +215,8 @@ def ship(folder: Path, seed: int, scale: float, weights: Path, mixture: dict[str
     print(f"{sum(map(len, pools.values())):,} clips ready", flush=True)
     torch.manual_seed(seed)
     draw, steps = batches(pools, mixture, seed), max(round(STEPS * scale), 1)
-    run, model = train(Prior(), draw, steps, folder=folder, resume=True)
+    name = "_".join(["prior", *(f"{n}{w:g}" for n, w in mixture.items() if mixture != MIXTURE)])
+    run, model = train(Prior(), draw, steps, name=name, folder=folder, resume=True)  # never another mixture's
     if run.status != "finished":
         raise RuntimeError(f"prior: {run.status}, so nothing was saved; `make prior` goes on from the checkpoint")
     path = weights / "prior.safetensors"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from eon_utils.autoencoders import RATES, Autoencoder, cells, load_autoencoder, 
 from eon_utils.images import HELD_OUT, TRAINING, crops, photos
 from eon_utils.metrics import accuracy, psnr
 from eon_utils.presets import RUNS, device, seed_everything
-from eon_utils.prior_training import ship
+from eon_utils.prior_training import MIXTURE, checked_mixture, ship
 from eon_utils.scenes import scenes
 from eon_utils.training import TrainingRun
 from eon_utils.weights import WEIGHTS
@@ -163,15 +163,23 @@ choice of a basis is no smooth function of the picture, so the mean of two codes
 """
 
 
-def train_all(only: str = "", seed: int = 0, scale: float = 1.0, weights: Path = WEIGHTS) -> None:
+def train_all(
+    only: str = "",
+    seed: int = 0,
+    scale: float = 1.0,
+    weights: Path = WEIGHTS,
+    mixture: Mapping[str, float | str] | None = None,
+) -> None:
     """Train and save the autoencoders and the prior, or those named in `only` ("v3,prior"), in order.
 
-    What was interrupted goes on. `scale` shortens everything, for a test. Two CPU cores need about an hour for the
-    autoencoders and half an hour for the prior.
+    What was interrupted goes on. `scale` shortens everything, for a test. mixture: how often the prior sees a clip
+    of each source, {"leaves": 5, ...}; those not named, never; None or empty: `MIXTURE`. Two CPU cores need about
+    an hour for the autoencoders and half an hour for the prior.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] or [*SHIPPED, "prior"]
     if unknown := set(names) - {*SHIPPED, "prior"}:
         raise ValueError(f"--only {', '.join(sorted(unknown))} is unknown; choose of {', '.join(SHIPPED)}, prior")
+    shares = checked_mixture(mixture) if mixture else MIXTURE
     seed_everything(seed)
     folder, start = RUNS / "prior", time.monotonic()
     if set(names) & set(SHIPPED):
@@ -179,7 +187,7 @@ def train_all(only: str = "", seed: int = 0, scale: float = 1.0, weights: Path =
         print(f"training set ready after {time.monotonic() - start:.0f} s", flush=True)
     for name in names:
         if name == "prior":
-            ship(folder, seed, scale, weights)
+            ship(folder, seed, scale, weights, shares)
         else:
             train(name, data, folder, seed, scale, weights)
         print(f"{name}: saved after {(time.monotonic() - start) / 60:.1f} minutes in all", flush=True)

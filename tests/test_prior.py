@@ -105,7 +105,7 @@ def test_flow_is_that_of_the_last_frame(prior):
 def test_steps_of_least_squares_find_a_small_shift():
     clip, flow = moving(0.6, -0.4, 3), torch.zeros(1, 2, 64, 64)
     for _ in range(8):
-        flow = flow + lucas_kanade(warp(clip[:, 1], flow), warp(clip[:, 0], 2 * flow))
+        flow = flow + lucas_kanade(warp(clip[:, 1], flow), warp(clip[:, 0], 2 * flow), flow)
     off = (flow[0, :, 8:-8, 8:-8] - torch.tensor([-0.6, 0.4])[:, None, None]).norm(dim=0)
     seen = (clip[0, 1, 0, 8:-8, 8:-8] - clip[0, 0, 0, 8:-8, 8:-8]).abs()
     assert off[seen > seen.median()].median() < 0.2  # where nothing is to be seen, nothing moves
