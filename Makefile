@@ -21,7 +21,8 @@ help:
 	@echo "make site                  build the site of the last run again"
 	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
-	@echo "make prior [ONLY=prior] [MIXTURE='leaves=5 pans=3']   train the shipped weights again, from nothing (1.5 h)"
+	@echo "make prior [ONLY=prior]    train the shipped weights again, from nothing (an hour and a half)"
+	@echo "           [MIXTURE='leaves=5 pans=3']  how often the prior sees a clip of each source"
 	@echo "make clean                 remove runs/ and caches; the environment in $(VENV) stays"
 	@echo
 	@echo "PRESET is smoke, laptop or full. The first call of any of them sets up $(VENV)."

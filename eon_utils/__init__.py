@@ -1,18 +1,11 @@
 """Eye of Newt: what the notebooks share. Import from here; the modules are floors (see README)."""
 
-from eon_utils import prior_training, transfer, videos
+from eon_utils import prior_training, videos
 from eon_utils.autoencoders import Autoencoder, Bank, ResidualBlock, cells, load_autoencoder
-from eon_utils.baselines import (
-    FRAME_BASELINES,
-    PatchPCA,
-    carried_flow,
-    copy_last,
-    extrapolate,
-    jpeg,
-    optical_flow,
-)
+from eon_utils.baselines import FRAME_BASELINES, PatchPCA, copy_last, extrapolate, jpeg, optical_flow
 from eon_utils.claims import Claims, Ledger, check, course_map
 from eon_utils.display import show, show_source, table
+from eon_utils.flow import lucas_kanade, warp
 from eon_utils.images import FOREIGN, HELD_OUT, PHOTOS, TRAINING, crops, dataset, folder, photos
 from eon_utils.metrics import (
     accuracy,
@@ -37,7 +30,7 @@ from eon_utils.plotting import (
     smooth,
 )
 from eon_utils.presets import resolve, seed_everything, setup
-from eon_utils.prior import Explanation, Prior, load_prior, lucas_kanade, save_prior, warp
+from eon_utils.prior import Explanation, Prior, load_prior, save_prior
 from eon_utils.scenes import scenes
 from eon_utils.training import History, TrainingRun, pictures
 from eon_utils.widgets import live_panel, scrub
@@ -62,7 +55,6 @@ __all__ = [
     "TrainingRun",
     "accuracy",
     "architecture",
-    "carried_flow",
     "cells",
     "check",
     "contact_sheet",
@@ -105,7 +97,6 @@ __all__ = [
     "spectrum",
     "ssim",
     "table",
-    "transfer",
     "videos",
     "warp",
 ]

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from eon_utils import videos
 from eon_utils.baselines import FRAME_BASELINES
+from eon_utils.flow import warp
 from eon_utils.metrics import next_frame_psnr, ssim
 from eon_utils.presets import device
-from eon_utils.prior import Explanation, Prior, load_prior, save_prior, warp
+from eon_utils.prior import Explanation, Prior, load_prior, save_prior
 from eon_utils.training import TrainingRun
 
 MIXTURE = {"leaves": 5.0, "pans": 3.0, "games": 2.0, "digits": 1.0}  # how often a clip of each is drawn
@@ -192,12 +193,11 @@ def checked_mixture(given: Mapping[str, float | str]) -> dict[str, float]:
     """Source -> weight, as numbers; ValueError for an unknown source, a weight below 0, or none above."""
     try:
         mixture = {name: float(weight) for name, weight in given.items()}
-    except ValueError as error:
-        raise ValueError(f"mixture: {error}; write such as leaves=5 pans=3") from None
-    if unknown := set(mixture) - set(POOL):
-        raise ValueError(f"mixture: {', '.join(sorted(unknown))} is unknown; choose of {', '.join(POOL)}")
-    if not all(0 <= w < float("inf") for w in mixture.values()) or not any(mixture.values()):
-        raise ValueError(f"mixture: weights must be at least 0, and one above, not {mixture}")
+    except ValueError:
+        mixture = {}
+    if not set(mixture) <= set(POOL) or not 0 < sum(mixture.values()) < float("inf") or min(mixture.values()) < 0:
+        wanted = f"weights from 0 on, one above it, of {', '.join(POOL)}, such as leaves=5 pans=3"
+        raise ValueError(f"mixture={dict(given)!r} must be {wanted}")
     return mixture
 
 
@@ -252,8 +252,7 @@ past: `eon_utils/prior.py`. What it is good and bad at, on camera video too: `da
 
 **Trained on** generated clips of 64x64, without labels; share of the draws, and how many clips there are of each:
 {drawn}. Flips, transposition, time reversed, other frame rates, enlargement, light and noise change them.
-{run.done:,} steps of {BATCH} clips, {run.history.seconds[-1] / 60:.0f} minutes. `make prior ONLY=prior` does it
-again, from nothing.
+{run.done:,} steps of {BATCH} clips, {run.history.seconds[-1] / 60:.0f} minutes; again by `make prior ONLY=prior`.
 
 **Next frame from five**, 48 held-out clips of 64x64 of each source (other digits, textures, photographs, games),
 PSNR in dB, then SSIM:

@@ -172,9 +172,8 @@ def train_all(
 ) -> None:
     """Train and save the autoencoders and the prior, or those named in `only` ("v3,prior"), in order.
 
-    What was interrupted goes on. `scale` shortens everything, for a test. mixture: how often the prior sees a clip
-    of each source, {"leaves": 5, ...}; those not named, never; None or empty: `MIXTURE`. Two CPU cores need about
-    an hour for the autoencoders and half an hour for the prior.
+    What was interrupted goes on. `scale` shortens everything, for a test. mixture: how often the prior sees each
+    source, {"leaves": 5, ...}, else `MIXTURE`. Two CPU cores need 1 hour for the autoencoders, 1/2 for the prior.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] or [*SHIPPED, "prior"]
     if unknown := set(names) - {*SHIPPED, "prior"}:

@@ -7,11 +7,11 @@ import pytest
 FLOORS = [
     {"presets"},
     {"weights"},
-    {"models", "metrics", "images", "scenes", "autoencoders", "baselines", "digits", "games", "footage"},
+    {"models", "metrics", "images", "scenes", "autoencoders", "baselines", "digits", "games", "footage", "flow"},
     {"motion", "prior"},
     {"videos"},
     {"training"},
-    {"prior_training", "transfer"},
+    {"prior_training"},
     {"recipes"},
     {"display", "atlas"},
     {"widgets", "plotting", "claims"},
@@ -61,7 +61,7 @@ SHIPPED = {"autoencoders", "prior", "weights", "prior_training", "recipes"}  # m
 
 
 @pytest.mark.parametrize(
-    ("what", "limit"), [("lessons", 2000), ("shipped", 1000), ("sources", 1100), ("commands", 900)]
+    ("what", "limit"), [("lessons", 1900), ("shipped", 900), ("sources", 1100), ("commands", 900)]
 )
 def test_the_module_is_small(repo, what, limit):
     of = {"commands": COMMANDS, "sources": SOURCES, "shipped": SHIPPED}

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 import eon_utils as eon
 from eon_utils import prior_training, recipes, weights
-from eon_utils.prior import Prior, load_prior, lucas_kanade, ridge, save_prior, warp
+from eon_utils.flow import lucas_kanade, warp
+from eon_utils.prior import Prior, load_prior, ridge, save_prior, trusted
 
 sys.path.insert(0, str(Path(__file__).parent))
 import benchmark_prediction as rivals
@@ -108,7 +109,7 @@ def test_steps_of_least_squares_find_a_small_shift():
         flow = flow + lucas_kanade(warp(clip[:, 1], flow), warp(clip[:, 0], 2 * flow), flow)
     off = (flow[0, :, 8:-8, 8:-8] - torch.tensor([-0.6, 0.4])[:, None, None]).norm(dim=0)
     seen = (clip[0, 1, 0, 8:-8, 8:-8] - clip[0, 0, 0, 8:-8, 8:-8]).abs()
-    assert off[seen > seen.median()].median() < 0.2  # where nothing is to be seen, nothing moves
+    assert off[seen > seen.median()].median() < 0.2  # elsewhere it is the neighbours' mean
 
 
 def test_warp_reads_at_a_distance():
@@ -125,6 +126,39 @@ def test_ridge_finds_the_weights_that_made_a_frame():
     assert (ridge(guesses, came, habit) - true.view(4, 1, 1)).abs().max() < 0.05
     nothing = ridge(0 * guesses, 0 * came, habit)  # where nothing moved, the habit stays
     assert torch.allclose(nothing, habit.view(4, 1, 1).expand_as(nothing), atol=1e-5)
+
+
+def test_what_would_have_failed_on_the_past_counts_for_less():
+    rng = torch.Generator().manual_seed(0)
+    guesses, habit = torch.randn(2, 1, 5, 3, 32, 32, generator=rng), torch.tensor([0.7, 0.05, 0.0, 0.0, 0.2])
+    lawful, fickle = (torch.stack([guesses[0, :, 1], sign * guesses[1, :, 1]]) for sign in (1, -1))
+    assert (trusted(guesses, lawful, habit) - ridge(guesses, lawful, habit)).abs().max() < 0.05
+    fickle[0] *= 3  # once thrice that guess, then its opposite
+    assert (trusted(guesses, fickle, habit)[:, 1] < 0.8 * ridge(guesses, fickle, habit)[:, 1]).all()
+    assert torch.equal(trusted(guesses[:1], lawful[:1], habit), ridge(guesses[:1], lawful[:1], habit))
+
+
+def test_maps_are_those_that_feature_info_names(prior):
+    for high, wide in ((64, 96), (16, 16)):
+        maps = prior.forward_features(torch.rand(2, 5, 3, high, wide))
+        assert list(maps) == [info["module"] for info in prior.feature_info]
+        for info, part in zip(prior.feature_info, maps.values(), strict=True):
+            assert part.shape == (2, info["num_chs"], high // info["reduction"], wide // info["reduction"])
+
+
+def test_it_can_be_tuned_under_a_head_of_ones_own():
+    body = load_prior().requires_grad_(True).train()
+    body.forward_features(torch.rand(2, 5, 3, 32, 32))["coarse"].square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in body.decoder[1].parameters())
+    assert not body.features(torch.rand(2, 5, 3, 32, 32)).requires_grad
+
+
+@pytest.mark.parametrize(
+    "mixture", [{"cats": 1}, {"leaves": "x"}, {"leaves": 0}, {"leaves": -1, "pans": 2}, {"leaves": "nan"}]
+)
+def test_bad_mixtures_are_named(mixture):
+    with pytest.raises(ValueError, match=r"mixture=.*must be weights from 0 on.* of leaves, pans, games, digits"):
+        recipes.train_all("prior", mixture=mixture)
 
 
 def test_untrained_it_is_classical_flow(held_out):
