@@ -154,7 +154,7 @@ def test_static_page(page, executed, record_property):
     html = executed.with_suffix(".html")
     notebook_to_html(executed, html)
     page.goto(html.as_uri())
-    root = page.wait_for_selector(READY)
+    root = page.wait_for_selector(f"{READY}:not(.eon-films)")  # whichever of the two is ready first
     median, p95 = latency(page, root)
     record_property("static_latency_ms", (median, p95))
     print(f"static page: key to pixels median {median:.0f} ms, p95 {p95:.0f} ms")
