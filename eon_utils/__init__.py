@@ -1,8 +1,16 @@
 """Eye of Newt: what the notebooks share. Import from here; the modules are floors (see README)."""
 
-from eon_utils import prior_training, videos
+from eon_utils import prior_training, transfer, videos
 from eon_utils.autoencoders import Autoencoder, Bank, ResidualBlock, cells, load_autoencoder
-from eon_utils.baselines import FRAME_BASELINES, PatchPCA, copy_last, extrapolate, jpeg, optical_flow
+from eon_utils.baselines import (
+    FRAME_BASELINES,
+    PatchPCA,
+    carried_flow,
+    copy_last,
+    extrapolate,
+    jpeg,
+    optical_flow,
+)
 from eon_utils.claims import Claims, Ledger, check, course_map
 from eon_utils.display import show, show_source, table
 from eon_utils.flow import lucas_kanade, warp
@@ -55,6 +63,7 @@ __all__ = [
     "TrainingRun",
     "accuracy",
     "architecture",
+    "carried_flow",
     "cells",
     "check",
     "contact_sheet",
@@ -97,6 +106,7 @@ __all__ = [
     "spectrum",
     "ssim",
     "table",
+    "transfer",
     "videos",
     "warp",
 ]

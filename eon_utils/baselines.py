@@ -59,6 +59,42 @@ def extrapolate(clips: Tensor) -> Tensor:
     return (2 * clips[:, -1] - clips[:, -2]).clamp(0, 1)
 
 
+def _gray(frame: np.ndarray) -> np.ndarray:
+    """(H, W, 3) in [0, 1] -> (H, W) uint8."""
+    import cv2
+
+    return (255 * cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)).round().clip(0, 255).astype(np.uint8)
+
+
+def _flow(before: np.ndarray, after: np.ndarray, method: str) -> np.ndarray:
+    """Two frames (H, W, 3) in [0, 1] -> where each pixel of the first is in the second, (H, W, 2), (dx, dy)."""
+    import cv2
+
+    before, after = _gray(before), _gray(after)
+    if method == "tvl1":
+        from skimage.registration import optical_flow_tvl1
+
+        return np.stack(optical_flow_tvl1(before / 255, after / 255, dtype=np.float32)[::-1], -1)
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)  # the frames are small
+    return dis.calc(before, after, None)
+
+
+def _frames(clips: Tensor) -> np.ndarray:
+    """(N, T, 3, H, W) -> the last two frames, (N, 2, H, W, 3)."""
+    return clips[:, -2:].cpu().permute(0, 1, 3, 4, 2).contiguous().numpy()
+
+
+def carried_flow(clips: Tensor, method: str = "dis") -> Tensor:
+    """Where each pixel of the last frame goes if it moves on as it did: (N, T, 3, H, W) -> (N, 2, H, W), (dx, dy).
+
+    The flow from the last frame back to the one before, turned round. method: "dis" (Kroeger et al. 2016) or
+    "tvl1" (Zach et al. 2007).
+    """
+    flows = [-_flow(last, before, method) for before, last in _frames(clips)]
+    return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(clips.device)
+
+
 def optical_flow(clips: Tensor) -> Tensor:
     """Every surface moves on as it did: DIS optical flow (Kroeger et al. 2016), extrapolated by one frame.
 
@@ -69,18 +105,11 @@ def optical_flow(clips: Tensor) -> Tensor:
     """
     import cv2
 
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    method.setFinestScale(0)  # the frames are small
-    frames = clips[:, -2:].cpu().permute(0, 1, 3, 4, 2).contiguous().numpy()
-    here = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in frames.shape[3:1:-1])), -1)
+    here = np.stack(np.meshgrid(*(np.arange(side, dtype=np.float32) for side in clips.shape[:-3:-1])), -1)
     how = {"interpolation": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
     made = []
-    for before, last in frames:
-        gray = [
-            (255 * cv2.cvtColor(f, cv2.COLOR_RGB2GRAY)).round().clip(0, 255).astype(np.uint8)
-            for f in (last, before)
-        ]
-        flow = method.calc(*gray, None)
+    for before, last in _frames(clips):
+        flow = _flow(last, before, "dis")
         flow = cv2.remap(flow, here + flow, None, **how)
         made.append(cv2.remap(last, here + flow, None, **how))
     return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).clamp(0, 1).to(clips.device)

@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DAMPING = 1e-4  # added to squared gradients: a picture without any has no motion
-ROUNDS = 8  # of smoothing the motion, a step
 OUTLIER = 0.02  # a difference in colour from which on a pixel counts less
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """x (N, C, H, W) read at place + flow (N, 2, H, W), (dx, dy) in pixels; the border's value outside."""
     size = x.new_tensor(x.shape[:-3:-1])
-    places = (_centres(x) + flow.movedim(1, -1)) * (2 / size) + (1 / size - 1)
+    places = (_centres(x) + flow.permute(0, 2, 3, 1)) * (2 / size) + (1 / size - 1)
     return F.grid_sample(x, places, padding_mode="border", align_corners=False)
 
 
@@ -30,14 +29,18 @@ def double(x: Tensor) -> Tensor:
 
 
 def box(x: Tensor, radius: int) -> Tensor:
-    """Means over windows of 2 * radius + 1 pixels a side, of what is inside; the same shape."""
-    return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
+    """Means over windows of 2 * radius + 1 pixels a side, the border repeated outside; (N, C, H, W), the same."""
+    width = 2 * radius + 1  # sums of shifted copies: avg_pool2d takes three times as long
+    for dim in (2, 3):
+        padded = F.pad(x, [0, 0, radius, radius] if dim == 2 else [radius, radius, 0, 0], mode="replicate")
+        x = sum(padded.narrow(dim, k, x.shape[dim]) for k in range(width)) / width
+    return x
 
 
-def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
+def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor, rounds: int = 8) -> Tensor:
     """The step s that makes a(x + s) equal to b(x + 2 s), and flow + s smooth where the pictures say little.
 
-    Least squares over windows of 5x5 pixels (Lucas and Kanade 1981), and ROUNDS of Jacobi's iteration that pull
+    Least squares over windows of 5x5 pixels (Lucas and Kanade 1981), and `rounds` of Jacobi's iteration that pull
     every vector to the mean of its neighbours (Horn and Schunck 1981; both together: Bruhn et al. 2005). How hard
     they pull is measured in the clip's own mean gradient. What is read outside the frame does not count, nor does
     a change of light, the median of all differences.
@@ -48,8 +51,7 @@ def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
     padded = F.pad((a + b) / 2, [1] * 4, mode="replicate")
     dx = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
     dy = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
-    off = a - b
-    off = off - off.flatten(2).median(2).values[..., None, None]
+    off = _unlit(a - b)
     products = torch.stack([(p * q).sum(1) for p, q in ((dx, dx), (dx, dy), (dy, dy), (dx, off), (dy, off))], 1)
     counts = inside(flow) / (1 + off.square().mean(1, keepdim=True) / OUTLIER**2).sqrt()
     xx, xy, yy, x, y = box(products * counts, 2).split(1, 1)
@@ -59,16 +61,62 @@ def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
     known = torch.cat([x, y], 1) - pull * flow
     fixed, own, other = flow + inverse * known - cross * known.flip(1), pull * inverse, -pull * cross
     found = flow
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         mean = box(found, 1)
-        found = fixed + own * mean + other * mean.flip(1)
+        found = torch.addcmul(torch.addcmul(fixed, own, mean), other, mean.flip(1))
     return (found - flow).clamp(-2, 2)
+
+
+def aligned(a: Tensor, b: Tensor, flow: Tensor, change: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Steps of `lucas_kanade` that bring a, read along flow, and b, along 2 * flow + change, together.
+
+    a, b: (N, C, H, W); flow, change: (N, 2, H, W). Returns the flow, at most half the frame, and the last step.
+    """
+    size, step = max(flow.shape[-2:]) / 2, torch.zeros_like(flow)
+    for _ in range(steps):
+        step = lucas_kanade(warp(a, flow), warp(b, 2 * flow + change), flow)
+        flow = (flow + step).clamp(-size, size)
+    return flow, step
+
+
+def restarted(a: Tensor, b: Tensor, flow: Tensor, change: Tensor) -> Tensor:
+    """Two steps of `aligned` from flow, and two from rest: what a coarser level got wrong may be nearer to rest.
+
+    A place keeps the one by which 7x7 pixels around it, and the whole frame, are more alike. Shapes as `aligned`.
+    """
+    a, b, change = (torch.cat([x, x]) for x in (a, b, change))
+    flow, _ = aligned(a, b, torch.cat([flow, torch.zeros_like(flow)]), change, 2)
+    off = (_unlit(warp(a, flow) - warp(b, 2 * flow + change)).square().sum(1, keepdim=True) + 1e-6).sqrt()
+    (there, rest), (first, second) = flow.chunk(2), (box(off, 3) + off.mean((2, 3), keepdim=True)).chunk(2)
+    return torch.where(second < first, rest, there)
+
+
+def turned_round(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    """Where each pixel of the next frame comes from, (N, 2, H, W) -> where each of the last one goes.
+
+    A fixed point, three times; then four smoother steps of least squares on the last two frames, (N, 3, H, W), and
+    of 5x5 vectors the median, whose rims are sharper (Sun et al. 2010, section 4).
+    """
+    ahead = -flow
+    for _ in range(3):
+        ahead = -warp(flow, ahead)
+    for _ in range(4):
+        ahead = ahead - lucas_kanade(last, warp(before, -ahead), -ahead, rounds=30)
+        around = F.unfold(F.pad(ahead, [2] * 4, mode="replicate"), 5).unflatten(1, (2, 25))
+        ahead = around.median(2).values.view_as(ahead)
+    return ahead
+
+
+def _unlit(off: Tensor) -> Tensor:
+    """A difference (N, C, H, W) without that of the light: its median (each third pixel will do, in less time)."""
+    some = off.flatten(2)[..., ::3]  # the largest half, not `median`: ONNX has no median
+    return off - some.topk(some.shape[2] // 2 + 1).values[..., -1:, None]
 
 
 def inside(flow: Tensor) -> Tensor:
     """1 where twice the flow (N, 2, H, W) ends in the frame, else 0; (N, 1, H, W)."""
     high, wide = flow.shape[-2:]
-    x, y = (_centres(flow).movedim(-1, 0) + 2 * flow).unbind(1)
+    x, y = (_centres(flow).permute(2, 0, 1) + 2 * flow).unbind(1)
     return ((x > -1) & (x < wide) & (y > -1) & (y < high)).to(flow)[:, None]
 
 
@@ -77,3 +125,15 @@ def share(flow: Tensor, logits: Tensor) -> Tensor:
     high, wide = flow.shape[-2:]
     padded, weights = F.pad(flow, [1] * 4, mode="replicate"), logits.softmax(1).split(1, 1)
     return sum(w * padded[:, :, k // 3 : k // 3 + high, k % 3 : k % 3 + wide] for k, w in enumerate(weights))
+
+
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Gauss and Jordan's elimination, without pivots: (..., K, K), positive definite, and (..., K) -> (..., K).
+
+    For K of a few and very many systems; unlike `torch.linalg.solve`, it can be exported to ONNX.
+    """
+    rows = list(torch.cat([matrix, right[..., None]], -1).unbind(-2))
+    for k in range(len(rows)):
+        rows[k] = rows[k] / rows[k][..., k : k + 1]
+        rows = [row if j == k else row - row[..., k : k + 1] * rows[k] for j, row in enumerate(rows)]
+    return torch.stack([row[..., -1] for row in rows], -1)

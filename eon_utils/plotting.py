@@ -355,7 +355,7 @@ def motion_sheet(frames: Tensor, flows: dict[str, Tensor], titles: Sequence[str]
     wheel = torch.stack(torch.meshgrid(place, place, indexing="xy"))[None]
     round_ = torch.where(wheel.norm(dim=1) <= 1, flow_colours(wheel, 1.0), 1.0)
     axes[1, -1].imshow(round_[0].movedim(0, 2).numpy(), **crisp)
-    axes[1, -1].set_title(f"rim: {top:.1f} pixels", fontsize=9)
+    axes[1, -1].set_title(f"rim: {top:.1f} px", fontsize=9)
     for row, name in enumerate(("as arrows", *flows)):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
     for ax in axes.flat:

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eon_utils.flow import box, double, lucas_kanade, share, warp
+from eon_utils.flow import aligned, box, double, restarted, share, solve, turned_round, warp
 from eon_utils.models import rollout
 from eon_utils.presets import device
 from eon_utils.weights import fill, read_weights, write_weights
 
 HABIT = (0.7, 0.05, 0.0, 0.0, 0.2)  # weights of the five guesses where the past says nothing
+STEPS = (3, 1, 2)  # of least squares at the coarsest level, at those between, at the finest
 WHOLE = 5.0  # how heavy the whole frame is in the fit, beside a place's own surroundings
 
 
@@ -145,14 +146,11 @@ class Prior(nn.Module):
     def flow(self, clips: Tensor) -> Tensor:
         """(N, T, 3, H, W) -> (N, 2, H, W): where each pixel of the last frame goes, (dx, dy) in pixels a frame.
 
-        The network says where each pixel of the next frame comes from; three steps of a fixed point turn it round.
-        Shapes and errors as `predict`.
+        The network says where each pixel of the next frame comes from; `turned_round` makes of that where the last
+        frame's go. Shapes and errors as `predict`.
         """
-        back = self.explain(self._checked(clips)).levels[-1][0]
-        ahead = -back
-        for _ in range(3):
-            ahead = -warp(back, ahead)
-        return ahead
+        clips = self._checked(clips)
+        return turned_round(self.explain(clips).levels[-1][0], clips[:, -1], clips[:, -2])
 
     @property
     def feature_info(self) -> list[dict[str, str | int]]:
@@ -229,7 +227,6 @@ class Prior(nn.Module):
         for level in range(len(pyramid) - 1, -1, -1):
             skips, own = pyramid[level], min(level, 1)  # one small network for all coarser levels
             rgb = skips[:, :, :3]
-            size = max(rgb.shape[-2:]) / 2  # faster is not seen
             if levels:  # each level answers for itself: gradients through many warps are wild
                 flow, change = 2 * double(flow.detach()), 2 * double(change.detach())
                 ties = F.interpolate(ties, scale_factor=2)
@@ -237,9 +234,9 @@ class Prior(nn.Module):
                 flow, ties = (rgb.new_zeros(len(rgb), n, *rgb.shape[-2:]) for n in (2, 9))
                 change = flow
             with torch.no_grad():
-                for _ in range(1 if level == 0 else 3):
-                    step = lucas_kanade(warp(rgb[:, 2], flow), warp(rgb[:, 1], 2 * flow + change), flow)
-                    flow = (flow + step).clamp(-size, size)
+                if levels and level:
+                    flow = restarted(rgb[:, 2], rgb[:, 1], flow, change)
+                flow, step = aligned(rgb[:, 2], rgb[:, 1], flow, change, STEPS[min(len(levels), 1) + (level == 0)])
             if not learnt:  # least squares alone
                 levels.append((flow, change))
                 continue
@@ -252,6 +249,7 @@ class Prior(nn.Module):
             states.append(self.decoder[own](torch.cat([known, *along, 0.2 * flow, 0.2 * change, step], 1)))
             made = self.heads[own](states[-1])
             ties = ties + made[:, 4:]
+            size = max(rgb.shape[-2:]) / 2  # faster is not seen
             flow = share(flow + made[:, :2], ties).clamp(-size, size)
             change = (change + made[:, 2:4]).clamp(-size, size)
             levels.append((flow, change))
@@ -277,7 +275,7 @@ def ridge(guesses: Tensor, came: Tensor, habit: Tensor) -> Tensor:
     sums = sums.permute(0, 2, 3, 1).unflatten(-1, (count, count + 1))
     gram, right = sums[..., :-1], sums[..., -1]
     pull = (1e-5 + 0.02 * gram.diagonal(dim1=-2, dim2=-1).mean(-1))[..., None]
-    solved = torch.linalg.solve(gram + pull[..., None] * torch.eye(count).to(gram), right + pull * habit)
+    solved = solve(gram + pull[..., None] * torch.eye(count).to(gram), right + pull * habit)
     return F.interpolate(solved.permute(0, 3, 1, 2), size=came.shape[-2:], mode="bilinear", align_corners=False)
 
 

@@ -24,7 +24,7 @@ from eon_utils.training import TrainingRun
 MIXTURE = {"leaves": 5.0, "pans": 3.0, "games": 2.0, "digits": 1.0}  # how often a clip of each is drawn
 POOL = {"leaves": 12_000, "pans": 8_000, "games": 5_000, "digits": 3_000}  # clips of 8 frames, drawn once
 BLOCK, FRAMES = 50, 8
-BATCH, STEPS = 8, 12_000
+BATCH, STEPS = 8, 5_000
 
 
 def pool(name: str, count: int, folder: Path, seed: int = 0, size: int = 64) -> np.ndarray:
@@ -207,11 +207,8 @@ def ship(folder: Path, seed: int, scale: float, weights: Path, mixture: dict[str
     folder: for pools (2.8 GB) and checkpoints. scale: shortens everything, for a test. mixture: how often a clip
     of each source is drawn.
     """
-    pools = {
-        name: pool(name, max(round(POOL[name] * scale), BATCH), folder, seed)
-        for name, weight in mixture.items()
-        if weight > 0
-    }
+    used = [name for name, weight in mixture.items() if weight > 0]
+    pools = {name: pool(name, max(round(POOL[name] * scale), BATCH), folder, seed) for name in used}
     print(f"{sum(map(len, pools.values())):,} clips ready", flush=True)
     torch.manual_seed(seed)
     draw, steps = batches(pools, mixture, seed), max(round(STEPS * scale), 1)

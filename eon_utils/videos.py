@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from eon_utils.digits import digits
 from eon_utils.footage import dataset, folder
 from eon_utils.games import HELD_OUT_GAMES, TRAINING_GAMES, games
-from eon_utils.motion import leaves, pans
+from eon_utils.motion import MOVES, leaves, moves, pans
 
-__all__ = ["HELD_OUT_GAMES", "SOURCES", "TRAINING_GAMES", "Prefetched"]
-__all__ += ["dataset", "digits", "folder", "games", "leaves", "mixed", "pans"]
+__all__ = ["HELD_OUT_GAMES", "MOVES", "SOURCES", "TRAINING_GAMES", "Prefetched"]
+__all__ += ["dataset", "digits", "folder", "games", "leaves", "mixed", "moves", "pans"]
 
 SOURCES: dict[str, Callable[..., Tensor]] = {"digits": digits, "leaves": leaves, "pans": pans, "games": games}
 PERIOD = 60  # clips after which a mixture repeats its order of sources

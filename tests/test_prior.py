@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import eon_utils as eon
 from eon_utils import prior_training, recipes, weights
-from eon_utils.flow import lucas_kanade, warp
+from eon_utils.flow import lucas_kanade, restarted, solve, warp
 from eon_utils.prior import Prior, load_prior, ridge, save_prior, trusted
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -110,6 +110,28 @@ def test_steps_of_least_squares_find_a_small_shift():
     off = (flow[0, :, 8:-8, 8:-8] - torch.tensor([-0.6, 0.4])[:, None, None]).norm(dim=0)
     seen = (clip[0, 1, 0, 8:-8, 8:-8] - clip[0, 0, 0, 8:-8, 8:-8]).abs()
     assert off[seen > seen.median()].median() < 0.2  # elsewhere it is the neighbours' mean
+
+
+def test_rest_is_tried_where_the_coarser_level_was_wrong():
+    clip, wrong = moving(0.3, -0.2, 3), torch.full((1, 2, 64, 64), 5.0)
+    found = restarted(clip[:, 1], clip[:, 0], wrong, torch.zeros_like(wrong))
+    assert found.norm(dim=1).median() < 1, "nearer to rest than to what the coarser level said"
+    kept = restarted(clip[:, 1], clip[:, 0], torch.zeros_like(wrong), torch.zeros_like(wrong))
+    assert torch.allclose(found, kept, atol=0.5) or (found - kept).norm(dim=1).median() < 0.1
+
+
+def test_elimination_solves():
+    rng = torch.Generator().manual_seed(0)
+    factor, right = torch.randn(2, 7, 5, 5, generator=rng), torch.randn(2, 7, 5, generator=rng)
+    matrix = factor @ factor.transpose(-1, -2) + torch.eye(5)
+    assert torch.allclose(solve(matrix, right), torch.linalg.solve(matrix, right), atol=1e-4)
+
+
+def test_flow_is_settled_on_the_last_frame(prior):
+    films, exact, _ = eon.videos.leaves(8, 6, 64, 9, train=False, flow=True)
+    back = prior.explain(films[:, :5]).levels[-1][0]
+    off = [(flow - exact[:, 4]).norm(dim=1).mean() for flow in (-back, prior.flow(films[:, :5]))]
+    assert off[1] < 0.9 * off[0], off
 
 
 def test_warp_reads_at_a_distance():

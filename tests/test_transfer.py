@@ -1,0 +1,131 @@
+"""The experiments of phase 6: labels, flow, surprise, noise; and the prior taken elsewhere."""
+
+import pytest
+import torch
+
+import eon_utils as eon
+from eon_utils import transfer
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return eon.load_prior()
+
+
+def test_moves_move_as_they_are_labelled():
+    clips, labels = eon.videos.moves(26, 5, 64, 3)
+    assert labels.tolist() == [*range(13)] * 2 and clips.shape == (26, 5, 3, 64, 64)
+    flow = eon.carried_flow(clips)
+    across, down = flow[:, :, 16:48, 16:48].mean((2, 3)).T
+    for kind, (x, y) in enumerate([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]):
+        for clip in (kind, kind + 13):
+            ahead = torch.stack([across[clip], down[clip]]) / torch.hypot(across[clip], down[clip])
+            assert ahead @ torch.tensor([x, y]).float() / (x * x + y * y) ** 0.5 > 0.8, eon.videos.MOVES[kind]
+    y, x = torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")
+    turn, growth = (flow[:, 1] * x - flow[:, 0] * y).mean((1, 2)), (flow[:, 0] * x + flow[:, 1] * y).mean((1, 2))
+    for clip in (0, 13):
+        assert turn[8 + clip] > 5 and turn[9 + clip] < -5, "to the right is clockwise; y points down"
+        assert growth[10 + clip] > 5 and growth[11 + clip] < -5, "what comes nearer grows"
+        assert flow[12 + clip].abs().mean() < 0.2
+    assert torch.equal(eon.videos.moves(2, 5, 64, 3, start=5)[0], clips[5:7]), "each clip is its own"
+    assert not torch.equal(eon.videos.moves(2, 5, 64, 3, train=False)[0], clips[:2])
+
+
+@pytest.mark.parametrize("task", transfer.TASKS)
+def test_labelled_clips_of_every_class(task):
+    clips, labels = transfer.labelled(task, 2, 5, 32, 0, True)
+    assert (labels.bincount() == 2).all() and len(clips) == len(labels) == 2 * (
+        13 if task == "how it moves" else 10
+    )
+    other = transfer.labelled(task, 2, 5, 32, 0, False)[0]
+    assert not any(torch.equal(a, b) for a in clips for b in other), "what is asked about was given"
+
+
+def test_bad_questions_are_named():
+    with pytest.raises(ValueError, match=r"task='which cat'.*which game"):
+        transfer.labelled("which cat", 2, 5, 32, 0, True)
+    with pytest.raises(ValueError, match="class 1 has 2 clips, 3 were asked for"):
+        transfer.few(torch.tensor([0, 0, 0, 1, 1]), 3, 0)
+
+
+def test_few_draws_each_class_and_depends_on_the_seed():
+    labels = torch.arange(5).repeat(20)
+    chosen = transfer.few(labels, 3, 0)
+    assert (labels[chosen].bincount() == 3).all() and len(set(chosen.tolist())) == 15
+    assert torch.equal(chosen, transfer.few(labels, 3, 0)) and not torch.equal(chosen, transfer.few(labels, 3, 1))
+
+
+def test_probes_find_what_is_linear():
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat(40)
+    given = torch.eye(3)[labels] @ torch.randn(3, 50, generator=rng) + 0.3 * torch.randn(120, 50, generator=rng)
+    assert (transfer.probe(given[:60], labels[:60], given[60:]) == labels[60:]).float().mean() > 0.95
+    kept, asked = transfer.components(given[:60], given[60:], 5)
+    assert kept.shape == (60, 5) and asked.shape == (60, 5)
+    assert (transfer.probe(kept, labels[:60], asked) == labels[60:]).float().mean() > 0.95
+
+
+def test_a_network_from_scratch_learns_from_pixels():
+    clips = torch.rand(24, 5, 3, 32, 32) * 0.2
+    labels = torch.arange(2).repeat(12)
+    clips[labels == 1, :, 0] += 0.7
+    assert (transfer.from_scratch(clips, labels, clips, 30, 0) == labels).float().mean() > 0.9
+
+
+def test_flow_baselines_see_a_moved_picture():
+    large = eon.photos((80, 80), ("astronaut",))
+    clip = torch.stack([large[0][:, 8:72, 8 - 2 * t : 72 - 2 * t] for t in range(4)])[None]
+    for method in ("dis", "tvl1"):
+        flow = eon.carried_flow(clip, method)
+        assert flow.shape == (1, 2, 64, 64)
+        assert (flow[0, :, 16:48, 16:48].mean((1, 2)) - torch.tensor([2.0, 0.0])).abs().max() < 0.4
+    exact = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 64, 64)
+    assert transfer.endpoint_error(exact + 3, exact) == pytest.approx(18**0.5)
+
+
+def test_events_happen_in_the_last_frame_alone():
+    films = eon.videos.pans(6, 13, 32, 0)
+    events = transfer.happened(films, 0)
+    assert set(events) == {"nothing", "scene cut", "teleport", "backwards", "frozen", "new object"}
+    for name, clips in events.items():
+        assert clips.shape == (6, 7, 3, 32, 32) and torch.equal(clips[:, :6], films[:, :6])
+        assert torch.equal(clips[:, 6], films[:, 6]) == (name == "nothing")
+    changed = (events["new object"][:, 6] != films[:, 6]).any(1).float().mean((1, 2))
+    assert (changed > 0.01).all() and (changed < 0.35).all()
+
+
+def test_events_surprise_and_nothing_does_not(prior):
+    events = transfer.happened(eon.videos.pans(8, 13, 64, 1), 0)
+    calm = transfer.surprise(prior, events["nothing"])
+    assert calm.shape == (8,) and calm.mean().abs() < 1
+    for name in ("scene cut", "teleport", "backwards", "new object"):
+        assert transfer.surprise(prior, events[name]).mean() > calm.mean() + 1, name
+
+
+def test_the_filter_takes_noise_away(prior):
+    clean = eon.videos.pans(4, 8, 64, 2)
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    levels = {
+        name: eon.psnr(transfer.denoised(way, noisy, 0.1)[:, -1], clean[:, -1]).mean()
+        for name, way in {"copy": eon.copy_last, "prior": lambda c: prior.explain(c).frame}.items()
+    }
+    raw = eon.psnr(noisy[:, -1], clean[:, -1]).mean()
+    assert levels["prior"] > max(raw, levels["copy"]) + 1, (raw, levels)
+
+
+# --- elsewhere ---
+
+
+def test_torch_export_says_the_same(prior):
+    clips = eon.videos.leaves(1, 3, 32, 4)
+    program = torch.export.export(prior, (clips,))
+    assert torch.allclose(program.module()(clips), prior(clips), atol=1e-5)
+
+
+def test_onnx_says_the_same(prior, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]'")
+    clips = eon.videos.leaves(1, 3, 32, 4)
+    transfer.to_onnx(prior, clips, tmp_path / "prior.onnx")
+    session = runtime.InferenceSession(tmp_path / "prior.onnx", providers=["CPUExecutionProvider"])
+    (made,) = session.run(None, {"clips": clips.numpy()})
+    assert abs(torch.from_numpy(made) - prior(clips)).max() < 1e-3
