@@ -316,6 +316,6 @@ def load_prior(path: str | Path | None = None) -> Prior:
     return model.requires_grad_(False).eval().to(device())
 
 
-def save_prior(model: Prior, path: Path, **about: object) -> str:
+def save_prior(model: Prior, path: str | Path, **about: object) -> str:
     """Write a prior's weights (float32: they are few), and what it takes to load them; returns the SHA-256."""
-    return write_weights(model, path, "prior", {"model": model.shape, **about}, torch.float32)
+    return write_weights(model, Path(path), "prior", {"model": model.shape, **about}, torch.float32)

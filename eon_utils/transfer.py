@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eon_utils.baselines import carried_flow
 from eon_utils.digits import digits
-from eon_utils.flow import box
+from eon_utils.flow import box, warp
 from eon_utils.games import HELD_OUT_GAMES, games
+from eon_utils.metrics import next_frame_psnr
 from eon_utils.motion import MOVES, moves
+from eon_utils.presets import device
 from eon_utils.prior import Prior
 
 Predict = Callable[[Tensor], Tensor]
@@ -41,10 +46,10 @@ def labelled(task: str, each: int, frames: int, size: int, seed: int, train: boo
     raise ValueError(f"task={task!r} must be one of {', '.join(TASKS)}")
 
 
-def vectors(network: Prior, clips: Tensor) -> Tensor:
-    """`features` of many clips, (N, D), on the CPU."""
-    where = next(network.parameters()).device
-    return torch.cat([network.features(part.to(where)).cpu() for part in clips.split(32)])
+def vectors(look: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """What `look` makes of many clips, such as `Prior.features`: (N, T, 3, H, W) -> (N, D), on the CPU."""
+    where = device()
+    return torch.cat([look(part.to(where)).cpu() for part in clips.split(32)])
 
 
 def components(given: Tensor, asked: Tensor, count: int = 100) -> tuple[Tensor, Tensor]:
@@ -82,12 +87,33 @@ def probe(given: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
     return torch.from_numpy(model.fit(given.numpy(), labels.numpy()).predict(asked.numpy()))
 
 
-def from_scratch(clips: Tensor, labels: Tensor, asked: Tensor, steps: int, seed: int, batch: int = 32) -> Tensor:
+def right(
+    answer: Callable[..., Tensor],
+    given: Tensor,
+    labels: Tensor,
+    asked: Tensor,
+    truth: Tensor,
+    shots: Sequence[int],
+    seeds: int,
+) -> Tensor:
+    """How many of `asked` are answered right, in percent, (len(shots), seeds): from so many of `given` a class.
+
+    answer: `probe`, or another of given, labels and asked; PyTorch's generator is seeded anew for each.
+    """
+    found = torch.empty(len(shots), seeds)
+    for row, count in enumerate(shots):
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            chosen = few(labels, count, seed)
+            found[row, seed] = 100 * (answer(given[chosen], labels[chosen], asked) == truth).float().mean()
+    return found
+
+
+def from_scratch(clips: Tensor, labels: Tensor, asked: Tensor, steps: int, batch: int = 32) -> Tensor:
     """As `probe`, by a small network that learns from pixels: (N, T, 3, H, W), labels -> classes of `asked`, (M,).
 
     Four convolutions of stride 2 on the last frame and the differences of all; Adam, `steps` batches.
     """
-    torch.manual_seed(seed)
     classes, frames = int(labels.max()) + 1, clips.shape[1]
 
     def stacked(part: Tensor) -> Tensor:
@@ -106,6 +132,38 @@ def from_scratch(clips: Tensor, labels: Tensor, asked: Tensor, steps: int, seed:
         optimizer.step()
     with torch.no_grad():
         return torch.cat([model(stacked(part)).argmax(1) for part in asked.split(64)])
+
+
+def adapt(
+    model: nn.Module,
+    clips: Tensor,
+    unseen: Tensor,
+    loss_of: Callable[[nn.Module, Tensor, int], Tensor],
+    marks: Sequence[int],
+    seed: int,
+) -> tuple[tuple[float, ...], ...]:
+    """Train a copy of a predictor on batches of eight of `clips`, (N, T, 3, H, W), up to the last of `marks`.
+
+    loss_of: (model, batch, step) -> loss. Returns, at each mark, steps, seconds of training, and the PSNR on the
+    last frames of `unseen` in dB.
+    """
+    model, where = copy.deepcopy(model).requires_grad_(True), unseen.device
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
+    rng, spent, curve = torch.Generator().manual_seed(seed), 0.0, []
+    torch.manual_seed(seed)
+    for step in range(marks[-1] + 1):
+        if step in marks:
+            with torch.no_grad():
+                curve.append((step, spent, next_frame_psnr(model.eval(), unseen)))
+        start = time.perf_counter()
+        batch = clips[torch.randint(len(clips), (8,), generator=rng)].to(where)
+        loss = loss_of(model.train(), batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        spent += time.perf_counter() - start
+    return tuple(zip(*curve, strict=True))
 
 
 def happened(films: Tensor, seed: int) -> dict[str, Tensor]:
@@ -156,7 +214,14 @@ def between(predict: Predict, before: Tensor, after: Tensor) -> Tensor:
     return (made[0] * trust[0] + made[1] * trust[1]) / (trust[0] + trust[1])
 
 
-def to_onnx(network: Prior, clips: Tensor, file: Path) -> None:
+def half_way(before: Tensor, after: Tensor) -> Tensor:
+    """As `between`, by optical flow (DIS) from neighbour to neighbour, each of them read half-way."""
+    pair = torch.stack([before[:, -1], after[:, 0]], 1)
+    there, back = -carried_flow(pair), -carried_flow(pair.flip(1))
+    return (warp(pair[:, 0], there / 2) + warp(pair[:, 1], back / 2)) / 2
+
+
+def to_onnx(network: Prior, clips: Tensor, file: str | Path) -> None:
     """Write a network on the CPU as ONNX: input "clips", of the shape of (N, T, 3, H, W), output "frame"."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # shapes become constants; the other exporter takes three times as long

@@ -22,6 +22,7 @@ NAMES = (
     "03_generalized_image_reconstruction",
     "04_next_frame_sanity",
     "05_generalized_next_frame",
+    "06_transferring_the_prior",
 )
 MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
 SANITIZE = """[a claim that is checked under the laptop preset only]

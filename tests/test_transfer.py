@@ -123,7 +123,7 @@ def test_torch_export_says_the_same(prior):
 
 
 def test_onnx_says_the_same(prior, tmp_path):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]'")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     clips = eon.videos.leaves(1, 3, 32, 4)
     transfer.to_onnx(prior, clips, tmp_path / "prior.onnx")
     session = runtime.InferenceSession(tmp_path / "prior.onnx", providers=["CPUExecutionProvider"])
