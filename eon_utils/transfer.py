@@ -24,10 +24,13 @@ from eon_utils.presets import device
 from eon_utils.prior import Prior
 
 Predict = Callable[[Tensor], Tensor]
+Answer = Callable[[Tensor, Tensor, Tensor], Tensor]
+Loss = Callable[[nn.Module, Tensor, int], Tensor]
+Labelled = tuple[Tensor, Tensor]  # clips, or vectors, and their labels
 TASKS = ("how it moves", "which game", "which digit")
 
 
-def labelled(task: str, each: int, frames: int, size: int, seed: int, train: bool) -> tuple[Tensor, Tensor]:
+def labelled(task: str, each: int, frames: int, size: int, seed: int, train: bool) -> Labelled:
     """`each` labelled clips a class of one of `TASKS`: (N, frames, 3, size, size) in [0, 1], and labels (N,).
 
     The 13 moves of `motion.moves`; the ten held-out games; one digit, of ten. Clips to ask about (`train=False`)
@@ -87,26 +90,18 @@ def probe(given: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
     return torch.from_numpy(model.fit(given.numpy(), labels.numpy()).predict(asked.numpy()))
 
 
-def right(
-    answer: Callable[..., Tensor],
-    given: Tensor,
-    labels: Tensor,
-    asked: Tensor,
-    truth: Tensor,
-    shots: Sequence[int],
-    seeds: int,
-) -> Tensor:
+def right(answer: Answer, given: Labelled, asked: Labelled, shots: Sequence[int], seeds: int) -> Tensor:
     """How many of `asked` are answered right, in percent, (len(shots), seeds): from so many of `given` a class.
 
-    answer: `probe`, or another of given, labels and asked; PyTorch's generator is seeded anew for each.
+    answer: `probe`, or another of what is given, its labels, what is asked; PyTorch is seeded anew for each.
     """
     found = torch.empty(len(shots), seeds)
     for row, count in enumerate(shots):
         for seed in range(seeds):
             torch.manual_seed(seed)
-            chosen = few(labels, count, seed)
-            found[row, seed] = 100 * (answer(given[chosen], labels[chosen], asked) == truth).float().mean()
-    return found
+            chosen = few(given[1], count, seed)
+            found[row, seed] = (answer(given[0][chosen], given[1][chosen], asked[0]) == asked[1]).float().mean()
+    return 100 * found
 
 
 def from_scratch(clips: Tensor, labels: Tensor, asked: Tensor, steps: int, batch: int = 32) -> Tensor:
@@ -135,12 +130,7 @@ def from_scratch(clips: Tensor, labels: Tensor, asked: Tensor, steps: int, batch
 
 
 def adapt(
-    model: nn.Module,
-    clips: Tensor,
-    unseen: Tensor,
-    loss_of: Callable[[nn.Module, Tensor, int], Tensor],
-    marks: Sequence[int],
-    seed: int,
+    model: nn.Module, clips: Tensor, unseen: Tensor, loss_of: Loss, marks: Sequence[int], seed: int
 ) -> tuple[tuple[float, ...], ...]:
     """Train a copy of a predictor on batches of eight of `clips`, (N, T, 3, H, W), up to the last of `marks`.
 

@@ -131,7 +131,7 @@ def test_flow_is_settled_on_the_last_frame(prior):
     films, exact, _ = eon.videos.leaves(8, 6, 64, 9, train=False, flow=True)
     back = prior.explain(films[:, :5]).levels[-1][0]
     off = [(flow - exact[:, 4]).norm(dim=1).mean() for flow in (-back, prior.flow(films[:, :5]))]
-    assert off[1] < 0.9 * off[0], off
+    assert off[1] < 0.95 * off[0], off
 
 
 def test_warp_reads_at_a_distance():
