@@ -262,7 +262,7 @@ def test_formula_that_cannot_be_read_is_shown_as_written():
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_keeps_what_is_there(tmp_path):
-    slow = ["md # Slow", "print('begun')", f"open(r'{tmp_path}/on', 'w')", "import time; time.sleep(90)"]
+    slow = ["md # Slow", "print('begun')", f"import time; open(r'{tmp_path}/on', 'w').close(); time.sleep(90)"]
     write(tmp_path / "notebooks" / "00_slow.ipynb", slow)
     write(tmp_path / "notebooks" / "01_never.ipynb", ["md # Never"])
     words = [sys.executable, "-m", "eon_utils", "run", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
