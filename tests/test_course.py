@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import nbformat
 import pytest
@@ -267,7 +268,8 @@ def test_ctrl_c_keeps_what_is_there(tmp_path):
     write(tmp_path / "notebooks" / "01_never.ipynb", ["md # Never"])
     words = [sys.executable, "-m", "eon_utils", "run", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(words, start_new_session=True, **pipes)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    process = subprocess.Popen(words, start_new_session=True, preexec_fn=heard, **pipes)
     while not (tmp_path / "on").exists() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(1)
