@@ -30,7 +30,7 @@ def double(x: Tensor) -> Tensor:
 
 def box(x: Tensor, radius: int) -> Tensor:
     """Means over windows of 2 * radius + 1 pixels a side, the border repeated outside; (N, C, H, W), the same."""
-    width = 2 * radius + 1  # sums of shifted copies: avg_pool2d takes three times as long
+    width = 2 * radius + 1  # sums of shifted copies: on batches faster than avg_pool2d
     for dim in (2, 3):
         padded = F.pad(x, [0, 0, radius, radius] if dim == 2 else [radius, radius, 0, 0], mode="replicate")
         x = sum(padded.narrow(dim, k, x.shape[dim]) for k in range(width)) / width
