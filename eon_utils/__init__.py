@@ -7,7 +7,6 @@ from eon_utils.baselines import (
     PatchPCA,
     carried_flow,
     copy_last,
-    extrapolate,
     jpeg,
     optical_flow,
 )
@@ -31,13 +30,12 @@ from eon_utils.plotting import (
     architecture,
     contact_sheet,
     curves,
-    flow_colours,
     heat_sheet,
     layer_table,
     motion_sheet,
     smooth,
 )
-from eon_utils.presets import resolve, seed_everything, setup
+from eon_utils.presets import resolve, setup
 from eon_utils.prior import Explanation, Prior, load_prior, save_prior
 from eon_utils.scenes import scenes
 from eon_utils.training import History, TrainingRun, pictures
@@ -74,8 +72,6 @@ __all__ = [
     "dataset",
     "deep_path_share",
     "derivative_kurtosis",
-    "extrapolate",
-    "flow_colours",
     "folder",
     "heat_sheet",
     "jpeg",
@@ -96,7 +92,6 @@ __all__ = [
     "save_prior",
     "scenes",
     "scrub",
-    "seed_everything",
     "setup",
     "show",
     "show_clip",

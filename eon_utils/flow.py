@@ -94,17 +94,45 @@ def restarted(a: Tensor, b: Tensor, flow: Tensor, change: Tensor) -> Tensor:
 def turned_round(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
     """Where each pixel of the next frame comes from, (N, 2, H, W) -> where each of the last one goes.
 
-    A fixed point, three times; then four smoother steps of least squares on the last two frames, (N, 3, H, W), and
-    of 5x5 vectors the median, whose rims are sharper (Sun et al. 2010, section 4).
+    At half size, then at full size, four rounds of: least squares on the last two frames, (N, 3, H, W); the median
+    of 5x5 vectors (Sun et al. 2010, section 4); the best vector near by (Barnes et al. 2009, section 3.2).
     """
-    ahead = -flow
-    for _ in range(3):
-        ahead = -warp(flow, ahead)
-    for _ in range(4):
-        ahead = ahead - lucas_kanade(last, warp(before, -ahead), -ahead, rounds=30)
-        around = F.unfold(F.pad(ahead, [2] * 4, mode="replicate"), 5).unflatten(1, (2, 25))
-        ahead = around.median(2).values.view_as(ahead)
-    return ahead
+    ahead = F.avg_pool2d(-flow, 2) / 2
+    for a, b in ((F.avg_pool2d(last, 2), F.avg_pool2d(before, 2)), (last, before)):
+        ahead = ahead if a.shape[-1] == ahead.shape[-1] else 2 * double(ahead)
+        for _ in range(4):
+            ahead = ahead - lucas_kanade(a, warp(b, -ahead), -ahead, rounds=30)
+            ahead = _best(_around(ahead, 5).median(0).values, a, b)
+    return _around(ahead, 5).median(0).values
+
+
+def _around(flow: Tensor, side: int, apart: int = 1) -> Tensor:
+    """Of each place, the vectors of side x side others, so many pixels apart: (side * side, N, 2, H, W)."""
+    padded = F.pad(flow, [side // 2 * apart] * 4, mode="replicate")
+    return F.unfold(padded, side, apart).view(len(flow), 2, -1, *flow.shape[-2:]).permute(2, 0, 1, 3, 4)
+
+
+def _best(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    """Along which vector are 3x3 pixels most alike: a place's own, one 3 or 1 pixels away, the whole frame's?"""
+    for apart in (3, 1):
+        tried = torch.cat([flow[None], _around(flow, 3, apart), whole(flow)[None]])
+        then, now = (x.repeat(len(tried), 1, 1, 1) for x in (before, last))
+        off = _unlit(warp(then, -tried.flatten(0, 1)) - now).abs().mean(1, keepdim=True)
+        costs = box(off.clamp(max=0.2), 1).unflatten(0, tried.shape[:2])
+        costs[-1] *= 0.9  # where the pictures cannot tell, all move as one
+        flow = tried.gather(0, costs.argmin(0, keepdim=True).expand(-1, -1, 2, -1, -1))[0]
+    return flow
+
+
+def whole(flow: Tensor) -> Tensor:
+    """The affine motion that most of a flow agrees with, by reweighted least squares; (N, 2, H, W), the same."""
+    places = F.pad(_centres(flow) / max(flow.shape[-2:]) - 0.5, [1, 0], value=1.0).flatten(0, 1)
+    vectors = flow.flatten(2).mT
+    found = vectors.median(1, keepdim=True).values
+    for scale in (3, 1, 0.5, 0.25):  # pixels from which on a vector counts less
+        heavy = places / (1 + ((vectors - found) / scale).square().sum(2, keepdim=True))
+        found = places @ torch.linalg.solve(heavy.mT @ places + 1e-4 * torch.eye(3).to(flow), heavy.mT @ vectors)
+    return found.mT.reshape(flow.shape)
 
 
 def _unlit(off: Tensor) -> Tensor:
