@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import eon_utils as eon
 from eon_utils import prior_training, recipes, weights
-from eon_utils.flow import lucas_kanade, restarted, solve, warp
+from eon_utils.flow import lucas_kanade, restarted, solve, warp, whole
 from eon_utils.prior import Prior, load_prior, ridge, save_prior, trusted
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -125,6 +125,21 @@ def test_elimination_solves():
     factor, right = torch.randn(2, 7, 5, 5, generator=rng), torch.randn(2, 7, 5, generator=rng)
     matrix = factor @ factor.transpose(-1, -2) + torch.eye(5)
     assert torch.allclose(solve(matrix, right), torch.linalg.solve(matrix, right), atol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["leaves", "pans"])
+def test_flow_is_nearer_to_the_exact_one_than_dis(prior, source):
+    films, exact, _ = eon.videos.SOURCES[source](24, 6, 64, 106, train=False, flow=True)
+    ours, theirs = (flow(films[:, :5]) - exact[:, 4] for flow in (prior.flow, eon.carried_flow))
+    assert ours.norm(dim=1).mean() < theirs.norm(dim=1).mean()
+
+
+def test_most_of_a_flow_says_how_the_whole_moves():
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing="ij")
+    affine = torch.stack([1 + 0.05 * x - 0.02 * y, -0.5 + 0.03 * y])[None].repeat(2, 1, 1, 1)
+    disturbed = affine.clone()
+    disturbed[:, :, :12, :20] = 5.0  # something else moves there
+    assert (whole(disturbed) - affine).abs().max() < 0.1
 
 
 def test_flow_is_settled_on_the_last_frame(prior):
