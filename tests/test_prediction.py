@@ -11,13 +11,13 @@ from eon_utils import (
     FramePredictor,
     copy_last,
     deep_path_share,
-    extrapolate,
     next_frame_psnr,
     optical_flow,
     psnr,
     rollout,
     videos,
 )
+from eon_utils.baselines import extrapolate
 
 
 @pytest.fixture(scope="module")
