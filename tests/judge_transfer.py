@@ -15,7 +15,7 @@ import eon_utils as eon
 from eon_utils import prior_training
 
 GAMES = ("donkey_kong", "fishing_derby", "freeway", "ms_pacman")
-LEARNERS = (("prior", 10), ("prior", 100), ("as built", 10), ("as built", 100))
+LEARNERS = tuple((name, count) for name in ("prior", "as built") for count in (10, 30, 100))
 
 
 def loss(model: nn.Module, batch: Tensor, step: int) -> Tensor:
