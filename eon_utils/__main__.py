@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eon_utils import course, recipes, release
-from eon_utils.presets import PRESETS, ROOT
-from eon_utils.site import build_site
+from eon_utils.config import PRESETS, ROOT
+from eon_utils.course import publish as release
+from eon_utils.course import runner as course
+from eon_utils.course.site import build_site
+from eon_utils.training import train_autoencoder as recipes
 
 EXAMPLES = """examples:
   python -m eon_utils run                                  every notebook, as a laptop does it

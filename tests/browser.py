@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 
 def fake_history(steps: int = 400, speed: float = 1.0, pictures: int = 3, size=(192, 132), snapshots: int = 40):
     """A run that never was: photographs which come out of gray. The fields are those of `training.History`."""
-    from eon_utils.images import PHOTOS, photos
+    from eon_utils.data.photos import PHOTOS, photos
 
     names = tuple(PHOTOS[i % len(PHOTOS)] for i in range(pictures))
     target = (255 * photos(size, names)).byte().permute(0, 2, 3, 1).numpy()

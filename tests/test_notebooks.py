@@ -13,7 +13,9 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
-from eon_utils import course, release, site
+from eon_utils.course import runner as course
+from eon_utils.course import publish as release
+from eon_utils.course import site
 
 NAMES = (
     "00_start_here",

@@ -1,0 +1,1 @@
+"""The notebooks run headless, and what is published of them."""

@@ -1,0 +1,1 @@
+"""Sources of clips and pictures: data sets, your own files, public sets."""

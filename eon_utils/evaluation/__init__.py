@@ -1,0 +1,5 @@
+"""Metrics, what a model has to beat, and the experiments that a prior is put to."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["baselines", "few_shot", "metrics", "transfer"])

@@ -1,0 +1,1 @@
+"""Networks, optical flow, and the weights that ship."""
