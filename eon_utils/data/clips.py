@@ -1,12 +1,16 @@
-"""Sources of clips as data sets: one protocol, a cache in front of a slow source, and a mixture of several."""
+"""Sources of clips as data sets: one protocol, a cache of a slow source, a mixture of several."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -15,122 +19,146 @@ from torch.utils.data import (
     ConcatDataset,
     DataLoader,
     Dataset,
-    Subset,
     WeightedRandomSampler,
-    default_collate,
+    default_collate as collate,
 )
 
 from eon_utils.data.augment import augment
 
 CACHE_BATCH = 50  # clips that a worker makes at a time
 
+Item = Any  # a clip, (T, 3, H, W); of some sources a tuple: the clip, then what is known of it
 
-class ClipSource(Dataset):
+
+@dataclass(frozen=True)
+class ClipSource(Dataset[Item]):
     """A source of clips. Item i is one clip (T, 3, H, W), float32 RGB in [0, 1].
 
-    Clip i depends on the seed, on i and on the source's own settings alone: not on the number of clips, nor on the
-    process that makes it. A subclass writes `clip`, and says of itself:
+    Clip i depends on the seed, on i and on the source's own settings alone. It does not depend on
+    the number of clips, nor on the process that makes it.
 
-    name: as in tables and on the command line.
-    weight: how often a clip of it is drawn in training, beside the other sources' weights.
-    reversible: whether its clips are as likely with time running backwards.
-    card: its data card, a file in `data/`.
-    training_settings: further settings for clips to train on.
+    A subclass is a frozen dataclass, too: its fields are its own settings. It writes `clip`, and
+    says of itself:
+
+    - `name`: as in tables and on the command line.
+    - `weight`: how often its clips are drawn in training, beside the other sources' weights.
+    - `card`: its data card, a file in `data/`.
+    - `reversible`: whether its clips are as likely with time running backwards.
+    - `training_settings`: further settings for clips to train on.
+    - `least`: the least value of each setting that is a whole number.
 
     Args:
-        count: number of clips, at least 1.
-        frames: T, at least 1.
-        size: side of the square frames in pixels, at least `smallest`.
+        count: number of clips.
+        frames: T, frames a clip.
+        size: side of the square frames in pixels.
         seed: of the stream of clips.
-        start: number of the first clip in that stream, at least 0.
+        start: number of the first clip in that stream.
         train: clips to train on, else held-out ones, which show other things.
 
     Raises:
-        ValueError: for a number below its least value.
+        ValueError: for a number that is not whole or below its least value.
+
+    Examples:
+        >>> class Gray(ClipSource):
+        ...     name = "gray"
+        ...     def clip(self, index):
+        ...         return torch.full((self.frames, 3, self.size, self.size), 0.1 * index)
+        >>> clips = Gray(count=2, frames=5, size=8, start=3)
+        >>> clips[0].shape, clips.stack().shape
+        (torch.Size([5, 3, 8, 8]), torch.Size([2, 5, 3, 8, 8]))
+        >>> Gray(count=0)
+        Traceback (most recent call last):
+        ValueError: count=0 must be a whole number, at least 1
     """
+
+    count: int
+    frames: int = 5
+    size: int = 64
+    seed: int = 0
+    start: int = 0
+    train: bool = True
 
     name: ClassVar[str]
     weight: ClassVar[float]
     card: ClassVar[str]
     reversible: ClassVar[bool] = True
     training_settings: ClassVar[Mapping[str, Any]] = {}
-    smallest: ClassVar[int] = 1
+    least: ClassVar[dict[str, int]] = {"count": 1, "frames": 1, "size": 1, "seed": 0, "start": 0}
 
-    def __init__(
-        self,
-        count: int,
-        frames: int = 5,
-        size: int = 64,
-        seed: int = 0,
-        start: int = 0,
-        train: bool = True,
-    ) -> None:
-        least = {"count": 1, "frames": 1, "size": self.smallest, "start": 0}
-        values = {"count": count, "frames": frames, "size": size, "start": start}
-        for parameter, value in values.items():
-            if value < least[parameter]:
-                raise ValueError(f"{parameter}={value!r} must be at least {least[parameter]}")
-        self.count = count
-        self.frames = frames
-        self.size = size
-        self.seed = seed
-        self.start = start
-        self.train = train
+    def __post_init__(self) -> None:
+        for setting, least in self.least.items():
+            check_whole(setting, getattr(self, setting), least)
 
-    def clip(self, index: int) -> Any:  # noqa: ANN401
-        """Clip number `index` of the stream, (T, 3, H, W); or a tuple: the clip, then what is known of it."""
+    def clip(self, index: int) -> Item:
+        """Clip number `index` of the stream."""
         raise NotImplementedError
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+    def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} has {self.count} clips, there is no clip {index}")
         return self.clip(self.start + index)
 
-    def stack(self) -> Any:  # noqa: ANN401
-        """All clips as one tensor (N, T, 3, H, W); of a source that gives tuples, a list of such tensors."""
-        return default_collate([self[index] for index in range(len(self))])
+    def stack(self) -> Item:
+        """All clips as one tensor (N, T, 3, H, W); of items that are tuples, a list of tensors."""
+        return collate([self[index] for index in range(len(self))])
 
 
-class CachedClips(Dataset):
-    """The clips of a source, made once and kept as uint8: in memory, or in a file that is read as needed.
+class CachedClips(Dataset[Tensor]):
+    """The clips of a source, made once and kept as uint8, in memory or in a file.
 
-    Items are clips (T, 3, H, W), float32 in [0, 1], rounded to whole 255ths.
+    Items are clips (T, 3, H, W), float32 in [0, 1], rounded to whole 255ths. The file is read as
+    needed. It is found again by a source of the same name and settings.
 
     Args:
         source: gives plain clips, no tuples.
-        folder: where the file is kept and found again; None: in memory.
+        folder: where the file is kept; None: in memory.
         workers: processes that make the clips; None: as many as there are cores.
+
+    Examples:
+        >>> from eon_utils.data.moving_digits import MovingDigits
+        >>> clips = CachedClips(MovingDigits(3, frames=5, size=32))
+        >>> len(clips), clips[0].shape, clips.clips.dtype
+        (3, torch.Size([5, 3, 32, 32]), dtype('uint8'))
     """
 
-    def __init__(self, source: ClipSource, folder: Path | None = None, workers: int | None = 0) -> None:
+    def __init__(
+        self, source: ClipSource, folder: Path | None = None, workers: int | None = 0
+    ) -> None:
         self.source = source
         self.name = source.name
         self.weight = source.weight
         self.reversible = source.reversible
+        self.frames = source.frames
         shape = (len(source), source.frames, 3, source.size, source.size)
         if folder is None:
             self.clips = np.empty(shape, np.uint8)
-            self._make(workers)
+            self._make(self.clips, workers)
             return
-        file = folder / f"{source.name}_{len(source)}_{source.size}_{source.seed}.npy"
+        settings = hashlib.sha256(repr(source).encode()).hexdigest()[:12]
+        file = folder / f"{source.name}_{len(source)}_{source.size}_{settings}.npy"
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            self.clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-            self._make(workers)
-            self.clips.flush()
-            partial.replace(file)
+            # Of its own name, because another process may be making the same file.
+            partial = file.with_suffix(f".{uuid4().hex}.partial")
+            try:
+                clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+                self._make(clips, workers)
+                clips.flush()
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
         self.clips = np.load(file, mmap_mode="r")
 
-    def _make(self, workers: int | None) -> None:
-        workers = os.cpu_count() or 1 if workers is None else workers
-        made = 0
+    def _make(self, clips: np.ndarray, workers: int | None) -> None:
+        if workers is None:
+            workers = os.cpu_count() or 1
+        done = 0
         for batch in DataLoader(self.source, CACHE_BATCH, num_workers=workers):
-            self.clips[made : made + len(batch)] = (255 * batch).round().byte().numpy()
-            made += len(batch)
+            clips[done : done + len(batch)] = (255 * batch).round().byte().numpy()
+            done += len(batch)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -139,44 +167,80 @@ class CachedClips(Dataset):
         return torch.from_numpy(np.array(self.clips[index])).float() / 255
 
 
-Source = ClipSource | CachedClips
-
-
-class Mixture(Dataset):
-    """Clips drawn at random from several sources, each changed at random (`augment`): what a training sees.
+class Mixture(Dataset[Tensor]):
+    """Clips drawn at random from several sources, each changed at random: what a training sees.
 
     Draw k depends on the seed and on k alone, so that any number of processes may share the work.
+    The changes are those of `augment`.
 
     Args:
         sources: where clips are drawn from; of each, clips are drawn evenly.
-        draws: how many, the length of this data set.
+        draws: how many, the length of this data set, at least 1.
         seed: of the draws and changes.
         frames: T of a drawn clip, at most that of the sources' clips.
-        weights: how often a clip of a source is drawn, by the source's name; None: the sources' own weights.
+        weights: how often a source is drawn, by its name; None: the sources' own.
+
+    Raises:
+        ValueError: for no sources, a number out of range, and for weights that miss a source, are
+            negative or all 0.
+
+    Examples:
+        >>> from eon_utils.data.moving_digits import MovingDigits
+        >>> clips = Mixture([MovingDigits(3, frames=8, size=32)], draws=100)
+        >>> len(clips), clips[99].shape
+        (100, torch.Size([5, 3, 32, 32]))
     """
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[ClipSource | CachedClips],
         draws: int,
         seed: int = 0,
         frames: int = 5,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        self.clips = ConcatDataset(sources)
+        if not sources:
+            raise ValueError("sources=[] must hold at least one source of clips")
+        check_whole("draws", draws, 1)
+        check_whole("frames", frames, 1)
+        longest = min(source.frames for source in sources)
+        if frames > longest:
+            raise ValueError(f"frames={frames!r} must be at most {longest}, the sources' own")
+        self.sources = list(sources)
+        self.clips: ConcatDataset[Tensor] = ConcatDataset(self.sources)
         self.seed = seed
         self.frames = frames
-        each = []
-        for source in sources:
-            weight = source.weight if weights is None else weights[source.name]
-            each += [weight / len(source)] * len(source)
+        clip_weights = []  # of each clip of all sources
+        for source, weight in zip(sources, _source_weights(sources, weights), strict=True):
+            clip_weights += [weight / len(source)] * len(source)
         generator = torch.Generator().manual_seed(seed)
-        self.drawn = Subset(self.clips, list(WeightedRandomSampler(each, draws, generator=generator)))
+        self.indices = list(WeightedRandomSampler(clip_weights, draws, generator=generator))
 
     def __len__(self) -> int:
-        return len(self.drawn)
+        return len(self.indices)
 
     def __getitem__(self, draw: int) -> Tensor:
-        place = bisect_right(self.clips.cumulative_sizes, self.drawn.indices[draw])
+        index = self.indices[draw]
+        source = self.sources[bisect_right(self.clips.cumulative_sizes, index)]
         rng = np.random.default_rng((self.seed, draw))
-        return augment(self.drawn[draw], rng, self.frames, self.clips.datasets[place].reversible)
+        return augment(self.clips[index], rng, self.frames, source.reversible)
+
+
+def check_whole(parameter: str, value: object, least: int) -> None:
+    """Raise a ValueError that names the parameter where its value is not whole or below `least`."""
+    if not isinstance(value, Integral) or int(value) < least:
+        raise ValueError(f"{parameter}={value!r} must be a whole number, at least {least}")
+
+
+def _source_weights(
+    sources: Sequence[ClipSource | CachedClips], weights: Mapping[str, float] | None
+) -> list[float]:
+    """The weight of each source: its own, or that of `weights`, checked."""
+    if weights is None:
+        return [source.weight for source in sources]
+    names = [source.name for source in sources]
+    values = [weights.get(name, -1.0) for name in names]
+    if min(values) < 0 or not 0 < sum(values) < float("inf"):
+        wanted = f"a number from 0 on for each of {', '.join(names)}, one above 0"
+        raise ValueError(f"weights={dict(weights)!r} must give {wanted}")
+    return values

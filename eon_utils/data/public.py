@@ -1,55 +1,71 @@
-"""Public data sets, where they are present or can be downloaded: pictures, and clips out of videos."""
+"""Public data sets, where their files are present or can be downloaded: pictures and clips."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from eon_utils.config import DATA
+from eon_utils.data.clips import check_whole
+from eon_utils.data.files import name_some
 from eon_utils.data.photos import crop_to
-from eon_utils.data.video_folder import ClipRequest, clip_request, name_some, read_clips, to_tensor
+from eon_utils.data.video_folder import ClipRequest, clip_request, read_clips, to_tensor
 
 IMAGE_SETS = {"CIFAR10": 170, "STL10": 2640, "Flowers102": 345}  # MB to download
 VIDEO_SETS = ("MovingMNIST", "UCF101")
+MNIST_FRAMES = 20  # of each sequence of MovingMNIST
+MNIST_MB = 820
 
 
 def public_images(
-    name: str, train: bool, size: int, limit: int = 1000, root: str | Path | None = None, download: bool = False
+    name: str,
+    train: bool,
+    size: int,
+    limit: int = 1000,
+    root: str | Path | None = None,
+    download: bool = False,
 ) -> Tensor:
-    """The first `limit` pictures of CIFAR10, STL10 or Flowers102, of the set's own train or test split.
+    """The first pictures of CIFAR10, STL10 or Flowers102, cropped evenly around the middle.
 
-    Read from `root` (`data/torchvision` unless given), where `download` puts the files if they are missing.
+    Args:
+        name: one of `IMAGE_SETS`.
+        train: the set's own training part, else its test part.
+        size: side of the square pictures in pixels.
+        limit: as many pictures at most, at least 1.
+        root: folder of the files; None: `data/torchvision`.
+        download: put missing files there.
 
-    Returns (N, 3, size, size), float32 RGB in [0, 1], cropped evenly around the middle. Raises ValueError for an
-    unknown name or a limit below 1, FileNotFoundError when the files are missing and ConnectionError when
-    downloading fails.
+    Returns:
+        (N, 3, size, size), float32 RGB in [0, 1].
+
+    Raises:
+        ValueError: for an unknown name or a limit below 1.
+        FileNotFoundError: when files are missing.
+        ConnectionError: when downloading fails.
     """
-    if name not in IMAGE_SETS:
-        raise ValueError(f"name={name!r} is no data set known here; choose one of {', '.join(IMAGE_SETS)}")
-    if limit < 1:
-        raise ValueError(f"limit={limit!r} must be a whole number of pictures, at least 1")
+    _check_name(name, IMAGE_SETS)
+    check_whole("limit", limit, 1)
     from torchvision import datasets
 
-    root = DATA / "torchvision" if root is None else Path(root).expanduser()
-    split = {"train": train} if name == "CIFAR10" else {"split": "train" if train else "test"}
-    try:
-        pictures = getattr(datasets, name)(root, download=download, **split)
-    except (OSError, RuntimeError, HTTPException) as error:
-        if download:
-            raise ConnectionError(
-                f"{name} could not be downloaded to {root} ({type(error).__name__}: {error}); without a network "
-                "use dead leaves and the bundled photographs, or place the files as data/torchvision.md says"
-            ) from error
-        raise FileNotFoundError(
-            f"{name} is not complete in {root}; download=True fetches {IMAGE_SETS[name]} MB when there is a "
-            "network, and data/torchvision.md says how to place the files by hand"
-        ) from error
-    return torch.stack([crop_to(pictures[i][0], (size, size), centre=True) for i in range(min(limit, len(pictures)))])
+    root = _folder(root)
+    split: dict[str, Any] = {"split": "train" if train else "test"}
+    if name == "CIFAR10":
+        split = {"train": train}
+    with _missing_files_explained(name, root, download, IMAGE_SETS[name], "data/torchvision.md"):
+        data_set = getattr(datasets, name)(root, download=download, **split)
+    pictures = []
+    for index in range(min(limit, len(data_set))):
+        picture = data_set[index][0]
+        pictures.append(crop_to(picture, (size, size), centre=True))
+    return torch.stack(pictures)
 
 
 def public_videos(
@@ -61,61 +77,107 @@ def public_videos(
     root: str | Path | None = None,
     download: bool = False,
 ) -> Tensor:
-    """At most `limit` clips of MovingMNIST or UCF101, of its train or test part.
+    """Clips of MovingMNIST or UCF101.
 
-    Read from `root` (`data/torchvision` unless given), where `download` puts MovingMNIST if it is missing. Of
-    MovingMNIST the first `frames` frames of a sequence are a clip; the first 9,000 sequences are for training.
-    UCF101 is read as `video_folder` reads, at 12.5 frames a second, files spread evenly over the first of its three
-    pairs of lists; `download` cannot fetch it.
+    Of MovingMNIST the first frames of a sequence are a clip. The first 9,000 sequences are for
+    training, the other 1,000 are its test part. It has three equal channels.
 
-    Returns (N, T, 3, H, W), float32 RGB in [0, 1]; MovingMNIST has three equal channels. Raises ValueError for an
-    unknown name or a number out of range, FileNotFoundError when the files are missing and ConnectionError when
-    downloading fails.
+    UCF101 is read as `video_folder` reads, at 12.5 frames a second, from files spread evenly over
+    the first of its three pairs of lists. It can't be downloaded from here.
+
+    Args:
+        name: one of `VIDEO_SETS`.
+        train: the training part, else the test part.
+        frames: T, frames a clip, at least 1; of MovingMNIST at most 20.
+        size: side of square frames in pixels, or (width, height).
+        limit: as many clips at most, at least 1.
+        root: folder of the files; None: `data/torchvision`.
+        download: put missing files of MovingMNIST there.
+
+    Returns:
+        (N, T, 3, H, W), float32 RGB in [0, 1].
+
+    Raises:
+        ValueError: for an unknown name or a number out of range.
+        FileNotFoundError: when files are missing.
+        ConnectionError: when downloading fails.
     """
-    if name not in VIDEO_SETS:
-        raise ValueError(f"name={name!r} is no data set known here; choose one of {', '.join(VIDEO_SETS)}")
-    wanted = clip_request(frames, size, limit)
-    root = DATA / "torchvision" if root is None else Path(root).expanduser()
-    return _ucf101(train, wanted, root) if name == "UCF101" else _moving_mnist(train, wanted, root, download)
+    _check_name(name, VIDEO_SETS)
+    request = clip_request(frames, size, limit)
+    root = _folder(root)
+    if name == "UCF101":
+        return _ucf101(train, request, root)
+    return _moving_mnist(train, request, root, download)
 
 
-def _moving_mnist(train: bool, wanted: ClipRequest, root: Path, download: bool) -> Tensor:
+def _check_name(name: str, known: dict[str, int] | tuple[str, ...]) -> None:
+    if name not in known:
+        choice = f"choose one of {', '.join(known)}"
+        raise ValueError(f"name={name!r} is no data set known here; {choice}")
+
+
+def _folder(root: str | Path | None) -> Path:
+    return DATA / "torchvision" if root is None else Path(root).expanduser()
+
+
+@contextmanager
+def _missing_files_explained(
+    name: str, root: Path, download: bool, megabytes: int, card: str
+) -> Iterator[None]:
+    """What torchvision raises, in the words of this course."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
+        by_hand = f"{card} says how to place the files by hand"
+        if download:
+            failed = f"could not be downloaded to {root} ({type(error).__name__}: {error})"
+            instead = "without a network use the sources that are built in"
+            raise ConnectionError(f"{name} {failed}; {instead}, or {by_hand}") from error
+        fetched = f"download=True fetches {megabytes} MB when there is a network"
+        message = f"{name} is not complete in {root}; {fetched}, and {by_hand}"
+        raise FileNotFoundError(message) from error
+
+
+def _moving_mnist(train: bool, request: ClipRequest, root: Path, download: bool) -> Tensor:
     from torchvision import datasets
 
-    if wanted.frames > 20:
-        raise ValueError(f"frames={wanted.frames!r}: the sequences of MovingMNIST have 20 frames")
-    try:
-        data = datasets.MovingMNIST(root, download=download).data  # (10000, 20, 1, 64, 64), uint8
-    except (OSError, RuntimeError, ValueError, HTTPException) as error:
-        if download:
-            raise ConnectionError(
-                f"MovingMNIST could not be downloaded to {root} ({type(error).__name__}: {error}); without a "
-                "network use the built-in videos, or place the file as data/public_videos.md says"
-            ) from error
-        raise FileNotFoundError(
-            f"MovingMNIST is not complete in {root}; download=True fetches 820 MB when there is a network, and "
-            "data/public_videos.md says how to place the file by hand"
-        ) from error
-    # torchvision's own split trains on the first frames of every sequence and tests on its last ones.
+    if request.frames > MNIST_FRAMES:
+        raise ValueError(
+            f"frames={request.frames!r}: the sequences of MovingMNIST have {MNIST_FRAMES} frames"
+        )
+    card = "data/public_videos.md"
+    with _missing_files_explained("MovingMNIST", root, download, MNIST_MB, card):
+        data = datasets.MovingMNIST(root, download=download).data  # (N, 20, 1, 64, 64), uint8
+    # torchvision's own split trains on the first frames of each sequence and tests on its last.
     border = len(data) * 9 // 10
-    data = (data[:border] if train else data[border:])[: wanted.limit, : wanted.frames].float() / 255
-    data = interpolate(data.flatten(0, 1), wanted.size[::-1], mode="bilinear", antialias=True)
-    return data.clamp(0, 1).unflatten(0, (-1, wanted.frames)).expand(-1, -1, 3, -1, -1).contiguous()
+    part = data[:border] if train else data[border:]
+    clips = part[: request.limit, : request.frames].float() / 255  # (N, T, 1, 64, 64)
+    width, height = request.size
+    frames = clips.flatten(0, 1)  # (N * T, 1, 64, 64)
+    frames = interpolate(frames, (height, width), mode="bilinear", antialias=True)
+    clips = frames.clamp(0, 1).unflatten(0, (-1, request.frames))
+    return clips.expand(-1, -1, 3, -1, -1).contiguous()
 
 
-def _ucf101(train: bool, wanted: ClipRequest, root: Path) -> Tensor:
+def _ucf101(train: bool, request: ClipRequest, root: Path) -> Tensor:
     part = "train" if train else "test"
-    names, videos = root / "ucfTrainTestlist" / f"{part}list01.txt", root / "UCF-101"
+    names = root / "ucfTrainTestlist" / f"{part}list01.txt"
+    videos = root / "UCF-101"
     for place in (names, videos):
         if not place.exists():
+            by_hand = "data/public_videos.md says where to get what belongs there"
             raise FileNotFoundError(
-                f"UCF101 is not complete, {place} is missing; torchvision cannot download it, and "
-                "data/public_videos.md says where to get what belongs there"
+                f"UCF101 is not complete, {place} is missing; "
+                f"torchvision cannot download it, and {by_hand}"
             )
-    lines = names.read_text(encoding="utf-8").splitlines()
-    clips, skipped, _ = read_clips([videos / line.split()[0] for line in lines if line.strip()], wanted)
+    files = []
+    for line in names.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            files.append(videos / line.split()[0])
+    clips, skipped, _ = read_clips(files, request)
     if not clips:
         raise FileNotFoundError(f"UCF101 has no readable video in {videos}: {name_some(skipped)}")
     if skipped:
-        warnings.warn(f"UCF101: {len(skipped)} of its {part} list skipped: {name_some(skipped)}", stacklevel=3)
+        count = f"{len(skipped)} of its {part} list skipped"
+        warnings.warn(f"UCF101: {count}: {name_some(skipped)}", stacklevel=3)
     return to_tensor(clips)

@@ -1,4 +1,4 @@
-"""The sources of clips that the course trains on and judges by, a line each. `data/` has a card of each."""
+"""The sources of clips that the course trains on and judges by; `data/` has a card of each."""
 
 from eon_utils.data.atari import AtariGames
 from eon_utils.data.camera_pans import CameraPans
