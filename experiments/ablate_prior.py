@@ -1,72 +1,107 @@
 """What each ingredient of the prior buys: the same training, a minute long, with one thing changed.
 
-    python tests/ablate_prior.py [--seconds 60] [--seed 0] [--videos my_clips/]
+    python experiments/ablate_prior.py [--seconds 60] [--seed 0] [--videos my_clips/]
 
-Prints a Markdown table: PSNR in dB on 48 held-out clips of each source (and on own videos, mean of files at 64 and
-at 128 pixels), as differences from the row "as it ships" in the mean of the sources.
+Prints a Markdown table: PSNR in dB on 48 held-out clips of each source (and on own videos, mean of
+files at 64 and at 128 pixels), and how far the mean of the sources is from that of the first row.
 """
 
-import argparse
-import warnings
-from pathlib import Path
+from __future__ import annotations
 
+import argparse
+from dataclasses import replace
+from typing import Any
+
+import common
 import torch
+from torch import Tensor
 
 import eon_utils as eon
-from eon_utils.training import train_prior as prior_training
-from eon_utils.config import RUNS
+from eon_utils.training import train_prior
 
-MIXTURE = prior_training.MIXTURE
-VARIANTS = {  # name -> what `Prior` is built with, what it is trained on
-    "as it ships": ({}, MIXTURE),
-    "no motion, only what is new": ({"candidates": 0}, MIXTURE),
-    "one motion": ({"candidates": 1}, MIXTURE),
-    "three motions": ({"candidates": 3}, MIXTURE),
-    "no noise on the skips": ({"noise": 0.0}, MIXTURE),
-    "noise of 0.25": ({"noise": 0.25}, MIXTURE),
-} | {f"without {name}": ({}, MIXTURE | {name: 0.0}) for name in MIXTURE}
-CONTEXTS = (2, 3, 4)
+CONTEXTS = (2, 3, 4)  # frames, instead of five
+STEPS = 1_000_000  # more than the seconds allow
+LOADER_STEPS = 10_000  # after which the loader begins anew
+DESIGNS: dict[str, dict[str, Any]] = {  # name -> what `Prior` is built with
+    "as it ships": {},
+    "no motion, only a residual": {"candidates": 0},
+    "one motion": {"candidates": 1},
+    "three motions": {"candidates": 3},
+    "no noise on the skips": {"noise": 0.0},
+    "noise of 0.25": {"noise": 0.25},
+}
+WITHOUT = {f"without {source}": source for source in eon.SOURCES}
+VARIANTS = [*DESIGNS, *WITHOUT]
+
+
+class Table:
+    """Prints a row for each prior that it judges; the first is what the others are compared with.
+
+    Args:
+        sources: name -> clips.
+        videos: name -> clips of each file.
+    """
+
+    def __init__(self, sources: dict[str, Tensor], videos: dict[str, list[Tensor]]) -> None:
+        self.sources = sources
+        self.videos = videos
+        self.first: float | None = None
+        common.print_head("", *sources, *videos, "mean of sources")
+
+    def judge(self, name: str, prior: eon.Prior) -> None:
+        """Print the row of a prior."""
+        levels = [eon.next_frame_psnr(prior, clips) for clips in self.sources.values()]
+        mean = sum(levels) / len(levels)
+        for files in self.videos.values():
+            parts = [eon.next_frame_psnr(prior, clips) for clips in files]
+            levels.append(sum(parts) / len(parts))
+        if self.first is None:
+            self.first = mean
+        cells = [f"{level:.2f}" for level in levels]
+        common.print_row(name, *cells, f"{mean - self.first:+.2f}")
+
+
+def train(name: str, args: argparse.Namespace, sources: list[eon.CachedClips]) -> eon.Prior:
+    """Train one of `VARIANTS` on cached clips; prints how far it came."""
+    weights = train_prior.default_mixture()
+    if name in WITHOUT:
+        weights[WITHOUT[name]] = 0.0
+    torch.manual_seed(args.seed)
+    prior = eon.Prior(**DESIGNS.get(name, {}))
+    loader = train_prior.mixture_loader(sources, LOADER_STEPS, args.seed, weights)
+    _, trained = train_prior.train(prior, loader, STEPS, name="ablation", seconds=args.seconds)
+    return trained
+
+
+def judge_shipped(table: Table, prior: eon.Prior, seed: int) -> None:
+    """Rows of the same prior with less context, and of one that was not trained."""
+    for context in CONTEXTS:
+        prior.config = replace(prior.config, context=context)
+        table.judge(f"{context} frames of context", prior)
+    torch.manual_seed(seed)
+    untrained = eon.Prior().eval()
+    table.judge("not trained at all", untrained.to(next(prior.parameters()).device))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--videos", type=Path)
-    args = parser.parse_args()
-    pools = {name: prior_training.pool(name, count, RUNS / "prior") for name, count in prior_training.POOL.items()}
-    tests = {name: [make(48, 6, 64, 5, 0, False)] for name, make in eon.videos.SOURCES.items()}
-    if args.videos:
-        files = sorted(file for file in args.videos.iterdir() if file.suffix != ".md")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for size in (64, 128):
-                tests[f"own, {size}"] = [eon.videos.folder(file, 6, size, limit=24)[0] for file in files]
-
-    def judge(name: str, model: torch.nn.Module, base: float | None = None) -> float:
-        found = [sum(eon.next_frame_psnr(model, part) for part in parts) / len(parts) for parts in tests.values()]
-        mean = sum(found[: len(MIXTURE)]) / len(MIXTURE)
-        cells = [f"{value:.2f}" for value in found]
-        print(f"| {name} | {' | '.join(cells)} | {0 if base is None else mean - base:+.2f} |", flush=True)
-        return mean
-
-    print(
-        f"| seed {args.seed}, {args.seconds:g} s | {' | '.join(tests)} | mean |\n|---|{'---|' * (len(tests) + 1)}"
+    """Train and judge all variants."""
+    options = common.parser(__doc__)
+    common.add_training_options(options, seconds=60)
+    common.add_videos_option(options)
+    options.add_argument(
+        "--only", nargs="+", choices=VARIANTS, default=VARIANTS, help="variants (all of them)"
     )
-    base = None
-    for name, (design, mixture) in VARIANTS.items():
-        torch.manual_seed(args.seed)
-        draw = prior_training.batches(pools, mixture, args.seed)
-        how = {"seconds": args.seconds, "name": "ablation"}
-        run, model = prior_training.train(eon.Prior(**design), draw, 1_000_000, **how)
-        mean = judge(f"{name} ({run.done:,} steps)", model, base)
-        if base is None:
-            base = mean
-            for context in CONTEXTS:
-                model.context = context
-                judge(f"{context} frames of context", model, base)
-            torch.manual_seed(args.seed)
-            judge("not trained at all", eon.Prior().eval(), base)
+    args = options.parse_args()
+    videos = {}
+    for size in (64, 128) if args.videos else ():
+        videos[f"own, {size}"] = list(common.own_clips(args.videos, size).values())
+    sources = train_prior.training_clips(args.seed, args.folder, args.scale)
+    table = Table(common.source_clips(args.clips), videos)
+    for name in args.only:
+        prior = train(name, args, sources)
+        table.judge(name, prior)
+        if name == VARIANTS[0]:
+            judge_shipped(table, prior, args.seed)
 
 
 if __name__ == "__main__":

@@ -2,4 +2,6 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["baselines", "few_shot", "metrics", "transfer"])
+MODULES = ["baselines", "few_shot", "metrics", "transfer"]
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, MODULES)

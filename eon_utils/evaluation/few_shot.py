@@ -1,9 +1,14 @@
-"""Few labels: how many right answers a handful of labelled clips a class buys."""
+"""Few labels: how many right answers a handful of labelled clips a class buys.
+
+A classifier learns from the *support* set, inputs with their labels, and is asked for the labels of
+the *query* set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,107 +20,236 @@ from eon_utils.data.atari import HELD_OUT_GAMES, AtariGames
 from eon_utils.data.camera_pans import MOVES, LabelledMoves
 from eon_utils.data.moving_digits import MovingDigits
 
-Answer = Callable[[Tensor, Tensor, Tensor], Tensor]
-Labelled = tuple[Tensor, Tensor]  # clips, or vectors, and their labels
-TASKS = ("how it moves", "which game", "which digit")
+WIDTHS = (32, 48, 64, 64)  # of the network that learns from scratch
+EMBED_BATCH = 32
+QUERY_BATCH = 64
+
+# Support, its labels, query -> classes of the query.
+Classifier = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def labelled_clips(task: str, each: int, frames: int, size: int, seed: int, train: bool) -> Labelled:
-    """`each` labelled clips a class of one of `TASKS`: (N, frames, 3, size, size) in [0, 1], and labels (N,).
+class Labelled(NamedTuple):
+    """Clips, or vectors that describe them, with a class each."""
 
-    The 13 moves of `LabelledMoves`; the ten held-out games; one digit, of ten. Clips to ask about (`train=False`)
-    show other photographs, episodes, digit images. Raises ValueError for an unknown task.
+    inputs: Tensor  # (N, ...)
+    labels: Tensor  # (N,), int64
+
+
+def labelled_clips(
+    task: str, per_class: int, frames: int, size: int, seed: int, train: bool
+) -> Labelled:
+    """As many labelled clips of each class of a task.
+
+    Args:
+        task: one of `TASKS`: "how it moves", the 13 moves of `LabelledMoves`; "which game", the ten
+            held-out games; "which digit", one of ten.
+        per_class: clips a class.
+        frames: frames a clip.
+        size: side of the square frames in pixels.
+        seed: of the clips.
+        train: clips to learn from, else to be asked about: those show other photographs, episodes
+            and digit images.
+
+    Returns:
+        Clips (N, frames, 3, size, size) in [0, 1], and their labels (N,).
+
+    Raises:
+        ValueError: for an unknown task.
+
+    Examples:
+        >>> clips, labels = labelled_clips("how it moves", 2, frames=3, size=16, seed=0, train=True)
+        >>> clips.shape, labels.shape
+        (torch.Size([26, 3, 3, 16, 16]), torch.Size([26]))
     """
-    if task == "how it moves":
-        clips, labels = LabelledMoves(len(MOVES) * each, frames, size, seed, train=train).stack()
-        return clips, labels
-    if task == "which game":
-        how = {"seed": seed, "start": 1, "train": train}  # a game's first moments are the same in every episode
-        parts = [AtariGames(each, frames, size, names=(name,), **how).stack() for name in HELD_OUT_GAMES]
-        return torch.cat(parts), torch.arange(len(parts)).repeat_interleave(each)
-    if task == "which digit":
-        source = MovingDigits(30 * each + 100, frames, size, seed, train=train, digits=1, labels=True)
-        clips, values = source.stack()
-        chosen = sample_shots(values[:, 0], each, seed)
-        return clips[chosen], values[chosen, 0]
-    raise ValueError(f"task={task!r} must be one of {', '.join(TASKS)}")
+    if task not in _MAKERS:
+        raise ValueError(f"task={task!r} must be one of {', '.join(TASKS)}")
+    return _MAKERS[task](per_class, frames, size, seed, train)
 
 
-def embed(look: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """What `look` makes of many clips, such as `Prior.features`: (N, T, 3, H, W) -> (N, D), on the CPU."""
+def _moves(per_class: int, frames: int, size: int, seed: int, train: bool) -> Labelled:
+    source = LabelledMoves(len(MOVES) * per_class, frames, size, seed, train=train)
+    clips, labels = source.stack()
+    return Labelled(clips, labels)
+
+
+def _games(per_class: int, frames: int, size: int, seed: int, train: bool) -> Labelled:
+    parts = []
+    for name in HELD_OUT_GAMES:
+        # A game's first moments are the same in every episode, so clip 0 is left out.
+        source = AtariGames(per_class, frames, size, seed, start=1, train=train, names=(name,))
+        parts.append(source.stack())
+    labels = torch.arange(len(parts)).repeat_interleave(per_class)
+    return Labelled(torch.cat(parts), labels)
+
+
+def _digits(per_class: int, frames: int, size: int, seed: int, train: bool) -> Labelled:
+    count = 30 * per_class + 100  # enough for each of ten digits to turn up so often
+    source = MovingDigits(count, frames, size, seed, train=train, digits=1, labels=True)
+    clips, values = source.stack()
+    labels = values[:, 0]
+    chosen = sample_shots(labels, per_class, seed)
+    return Labelled(clips[chosen], labels[chosen])
+
+
+_MAKERS = {"how it moves": _moves, "which game": _games, "which digit": _digits}
+TASKS = tuple(_MAKERS)
+
+
+def embed(encoder: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """Vectors of many clips, a batch after another.
+
+    Args:
+        encoder: clips -> vectors, such as `Prior.features`.
+        clips: (N, T, 3, H, W).
+
+    Returns:
+        (N, D), on the CPU.
+    """
     where = device()
-    return torch.cat([look(part.to(where)).cpu() for part in clips.split(32)])
+    vectors = [encoder(batch.to(where)).cpu() for batch in clips.split(EMBED_BATCH)]
+    return torch.cat(vectors)
 
 
-def pca_features(given: Tensor, asked: Tensor, count: int = 100) -> tuple[Tensor, Tensor]:
-    """(N, ...), (M, ...) -> (N, K), (M, K): both along the `count` principal components of the first."""
-    given, asked = given.flatten(1), asked.flatten(1)
-    middle = given.mean(0)
-    ways = torch.pca_lowrank(given - middle, min(count, len(given)), center=False)[2]
-    return (given - middle) @ ways, (asked - middle) @ ways
+def pca_features(support: Tensor, query: Tensor, count: int = 100) -> tuple[Tensor, Tensor]:
+    """Both sets along the principal components of the support set.
+
+    Args:
+        support: (N, ...).
+        query: (M, ...).
+        count: how many components; there are no more than N.
+
+    Returns:
+        (N, K) and (M, K).
+    """
+    support = support.flatten(1)
+    mean = support.mean(0)
+    centred = support - mean
+    _, _, components = torch.pca_lowrank(centred, min(count, len(support)), center=False)
+    return centred @ components, (query.flatten(1) - mean) @ components
 
 
 def sample_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
-    """Places of `shots` clips of each class, drawn at random, (classes * shots,).
+    """Draw as many clips of each class at random.
 
-    Raises ValueError if a class has fewer.
+    Args:
+        labels: (N,).
+        shots: how many of each class.
+        seed: of the draw.
+
+    Returns:
+        Their indices, (classes * shots,).
+
+    Raises:
+        ValueError: if a class has fewer.
     """
-    rng, found = np.random.default_rng((seed, shots)), []
-    for kind in labels.unique().tolist():
-        places = np.flatnonzero(labels.numpy() == kind)
-        if len(places) < shots:
-            raise ValueError(f"class {kind} has {len(places)} clips, {shots} were asked for: draw more clips")
-        found.append(rng.permutation(places)[:shots])
-    return torch.from_numpy(np.concatenate(found))
+    rng = np.random.default_rng((seed, shots))
+    chosen = []
+    for label in labels.unique().tolist():
+        indices = np.flatnonzero(labels.numpy() == label)
+        count = len(indices)
+        if count < shots:
+            raise ValueError(
+                f"class {label} has {count} clips, {shots} were asked for: draw more clips"
+            )
+        chosen.append(rng.permutation(indices)[:shots])
+    return torch.from_numpy(np.concatenate(chosen))
 
 
-def linear_probe(given: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
-    """A linear probe: logistic regression of labels (N,) on vectors (N, D), each number at unit variance.
+def linear_probe(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
+    """A linear probe: logistic regression on vectors whose numbers have unit variance.
 
-    Returns the classes that it gives `asked`, (M, D): (M,).
+    Args:
+        support: vectors (N, D).
+        labels: their classes (N,).
+        query: vectors (M, D).
+
+    Returns:
+        The classes of the query, (M,).
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
-    return torch.from_numpy(model.fit(given.numpy(), labels.numpy()).predict(asked.numpy()))
+    model.fit(support.numpy(), labels.numpy())
+    return torch.from_numpy(model.predict(query.numpy()))
 
 
-def few_shot_accuracy(answer: Answer, given: Labelled, asked: Labelled, shots: Sequence[int], seeds: int) -> Tensor:
-    """How many of `asked` are answered right, in percent, (len(shots), seeds): from so many of `given` a class.
+def few_shot_accuracy(
+    classifier: Classifier,
+    support: tuple[Tensor, Tensor],
+    query: tuple[Tensor, Tensor],
+    shots: Sequence[int],
+    seeds: int,
+) -> Tensor:
+    """How much of the query set is classified right from so many examples a class.
 
-    answer: `linear_probe`, or another of what is given, its labels, what is asked; PyTorch is seeded anew for each.
+    Args:
+        classifier: `linear_probe`, or another function of support, its labels and query. PyTorch
+            is seeded anew before each call.
+        support: inputs and labels to draw the examples from, such as `Labelled`.
+        query: inputs and labels to ask about.
+        shots: numbers of examples a class.
+        seeds: how many draws of each.
+
+    Returns:
+        Percent, (len(shots), seeds).
     """
-    found = torch.empty(len(shots), seeds)
+    inputs, labels = support
+    questions, truth = query
+    right = torch.empty(len(shots), seeds)
     for row, count in enumerate(shots):
         for seed in range(seeds):
             torch.manual_seed(seed)
-            chosen = sample_shots(given[1], count, seed)
-            found[row, seed] = (answer(given[0][chosen], given[1][chosen], asked[0]) == asked[1]).float().mean()
-    return 100 * found
+            chosen = sample_shots(labels, count, seed)
+            answers = classifier(inputs[chosen], labels[chosen], questions)
+            right[row, seed] = (answers == truth).float().mean()
+    return 100 * right
 
 
-def train_from_scratch(clips: Tensor, labels: Tensor, asked: Tensor, steps: int, batch: int = 32) -> Tensor:
-    """As `linear_probe`, by a small network that learns from pixels: (N, T, 3, H, W), labels -> classes of `asked`, (M,).
+def train_from_scratch(
+    support: Tensor, labels: Tensor, query: Tensor, steps: int, batch: int = 32
+) -> Tensor:
+    """As `linear_probe`, by a small network that learns from pixels, with Adam.
 
-    Four convolutions of stride 2 on the last frame and the differences of all; Adam, `steps` batches.
+    Args:
+        support: clips (N, T, 3, H, W).
+        labels: their classes (N,).
+        query: clips (M, T, 3, H, W).
+        steps: batches to train on.
+        batch: clips a batch.
+
+    Returns:
+        The classes of the query, (M,).
     """
-    classes, frames = int(labels.max()) + 1, clips.shape[1]
-
-    def stacked(part: Tensor) -> Tensor:
-        return torch.cat([part[:, -1:] - 0.5, 4 * part.diff(dim=1)], 1).flatten(1, 2)
-
-    widths = (3 * frames, 32, 48, 64, 64)
-    layers = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.GELU()) for a, b in pairwise(widths)]
-    model = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(classes))
-    model(stacked(clips[:1]))
+    model = _small_network(support.shape[1], int(labels.max()) + 1)
+    model(_last_and_differences(support[:1]))  # settles the size of the last layer
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(steps):
-        chosen = torch.randint(len(clips), (min(batch, len(clips)),))
-        loss = F.cross_entropy(model(stacked(clips[chosen])), labels[chosen])
+        chosen = torch.randint(len(support), (min(batch, len(support)),))
+        scores = model(_last_and_differences(support[chosen]))
+        loss = F.cross_entropy(scores, labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    answers = []
     with torch.no_grad():
-        return torch.cat([model(stacked(part)).argmax(1) for part in asked.split(64)])
+        for part in query.split(QUERY_BATCH):
+            scores = model(_last_and_differences(part))
+            answers.append(scores.argmax(1))
+    return torch.cat(answers)
+
+
+def _small_network(frames: int, classes: int) -> nn.Module:
+    """Four convolutions of stride 2 and a linear layer."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((3 * frames, *WIDTHS)):
+        layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GELU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(classes))
+
+
+def _last_and_differences(clips: Tensor) -> Tensor:
+    """(N, T, 3, H, W) -> (N, 3 * T, H, W): the last frame, and the differences of all."""
+    last = clips[:, -1:] - 0.5
+    differences = 4 * clips.diff(dim=1)
+    return torch.cat([last, differences], 1).flatten(1, 2)

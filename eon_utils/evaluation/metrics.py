@@ -1,92 +1,204 @@
-"""How good is a reconstruction: accuracy, PSNR, SSIM, on images (N, 3, H, W) in [0, 1]."""
+"""How good a reconstruction is, and how like photographs pictures are: (N, 3, H, W) in [0, 1]."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from eon_utils.models.conv_autoencoder import FramePredictor
 
 EXACT = 60.0  # dB; a rounding error of 1/1000, below what eight bits show
+SSIM_WINDOW = 11  # pixels a side
+NYQUIST = 0.5  # cycles a pixel: no picture holds a higher frequency
+SLOPE_BAND = (0.04, 0.4)  # cycles a pixel, between which the slope of a spectrum is taken
 
 
 def accuracy(images: Tensor, targets: Tensor) -> float:
-    """1 - mean absolute error, a fraction (1 is perfect). Any two shapes that broadcast."""
-    return 1 - (images - targets).abs().mean().item()
+    """One minus the mean absolute error, a fraction; 1 is perfect.
+
+    Args:
+        images: any shape.
+        targets: a shape that broadcasts with it.
+
+    Returns:
+        One number for all of them.
+
+    Examples:
+        >>> accuracy(torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.25))
+        0.75
+    """
+    error = (images - targets).abs().mean()
+    return 1 - error.item()
 
 
 def psnr(images: Tensor, targets: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB for peak 1, one value an image: (N, ...) -> (N,). Infinite if identical."""
-    return -10 * torch.log10((images - targets).square().flatten(1).mean(1))
+    """Peak signal-to-noise ratio in dB for a peak of 1; infinite where an image is exact.
+
+    Args:
+        images: (N, ...).
+        targets: a shape that broadcasts with it.
+
+    Returns:
+        One value an image, (N,).
+
+    Examples:
+        >>> psnr(torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)).shape
+        torch.Size([2])
+    """
+    squares = (images - targets).square()
+    error = squares.flatten(1).mean(1)  # (N,)
+    return -10 * torch.log10(error)
 
 
 @torch.no_grad()
 def next_frame_psnr(predict: Callable[[Tensor], Tensor], clips: Tensor) -> float:
-    """Mean PSNR in dB with which each clip's last frame is predicted from those before it; exact counts as 60 dB.
+    """Mean PSNR in dB with which each clip's last frame is predicted from those before it.
 
-    predict: (N, T, 3, H, W) -> (N, 3, H, W), clipped here to [0, 1]. clips: (N, T + 1, 3, H, W) in [0, 1].
+    An exact frame counts as 60 dB, so that no infinity spoils the mean.
+
+    Args:
+        predict: (N, T, 3, H, W) -> (N, 3, H, W); clipped here to [0, 1].
+        clips: (N, T + 1, 3, H, W) in [0, 1].
     """
-    return psnr(predict(clips[:, :-1]).clamp(0, 1), clips[:, -1]).clamp(max=EXACT).mean().item()
+    context = clips[:, :-1]
+    target = clips[:, -1]
+    predicted = predict(context).clamp(0, 1)
+    values = psnr(predicted, target).clamp(max=EXACT)  # (N,)
+    return values.mean().item()
 
 
 @torch.no_grad()
-def deep_path_share(model: nn.Module, clips: Tensor) -> float:
-    """Of the accuracy lost by silencing the code, and by cutting the skips: the code's part, a fraction.
+def deep_path_share(model: FramePredictor, clips: Tensor) -> float:
+    """How much of a predictor's accuracy comes through its code, and not through its skips.
 
-    Silenced is a code that is replaced by its mean over the clips; cut are skips that are 0. model: as
-    `models.FramePredictor`. clips: (N, T + 1, 3, H, W) in [0, 1], the last frame is the target. 1 without skips, 0
-    where neither costs anything; far from training it may be any number, also a negative one.
+    Accuracy is lost when the code is replaced by its mean over the clips, and when the skips are
+    set to 0. The first loss is divided by both together.
+
+    Args:
+        model: predicts the next frame by `encode` and `decode`.
+        clips: (N, T + 1, 3, H, W) in [0, 1]; the last frame is the target.
+
+    Returns:
+        A fraction: 1 without skips, 0 where neither costs anything. Far from training it may be
+        any number, also a negative one.
     """
-    given, target = clips[:, :-1], clips[:, -1]
-    code, skips = model.encode(given)
-    ways = (code, skips), (code.mean(0, keepdim=True).expand_as(code), skips), (code, [0 * skip for skip in skips])
-    whole, silenced, cut = (accuracy(model.decode(given, *way).clamp(0, 1), target) for way in ways)
-    return (whole - silenced) / ((2 * whole - silenced - cut) or 1.0)
+    context = clips[:, :-1]
+    target = clips[:, -1]
+    code, skips = model.encode(context)
+    mean_code = code.mean(0, keepdim=True).expand_as(code)
+    no_skips = [0 * skip for skip in skips]
+
+    def decoded_accuracy(code: Tensor, skips: list[Tensor]) -> float:
+        output = model.decode(context, code, skips)
+        return accuracy(output.clamp(0, 1), target)
+
+    intact = decoded_accuracy(code, skips)
+    code_silenced = decoded_accuracy(mean_code, skips)
+    skips_cut = decoded_accuracy(code, no_skips)
+    both_losses = 2 * intact - code_silenced - skips_cut
+    return (intact - code_silenced) / (both_losses or 1.0)
 
 
 def ssim(images: Tensor, targets: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004), 11x11 Gaussian window: (N, 3, H, W) -> (N,), 1 is perfect.
+    """Structural similarity (Wang et al. 2004) with a Gaussian window of 11x11 pixels.
 
-    Raises ValueError for pictures smaller than the window.
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        targets: the same shape.
+
+    Returns:
+        One value an image, (N,); 1 is perfect.
+
+    Raises:
+        ValueError: for pictures smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
-    if min(images.shape[-2:]) < 11:
-        raise ValueError(f"ssim needs pictures of at least 11x11 pixels, not {tuple(images.shape[-2:])}")
-    how = {"data_range": 1.0, "channel_axis": 0, "gaussian_weights": True, "use_sample_covariance": False}
-    pairs = zip(images.detach().cpu().numpy(), targets.detach().cpu().numpy(), strict=True)
-    return torch.tensor([float(structural_similarity(a, b, **how)) for a, b in pairs])
+    size = tuple(images.shape[-2:])
+    if min(size) < SSIM_WINDOW:
+        raise ValueError(f"ssim needs pictures of at least 11x11 pixels, not {size}")
+    values = []
+    for image, target in zip(images.detach().cpu(), targets.detach().cpu(), strict=True):
+        value = structural_similarity(
+            image.numpy(),
+            target.numpy(),
+            data_range=1.0,
+            channel_axis=0,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+        )
+        values.append(float(cast(float, value)))
+    return torch.tensor(values)
 
 
 def spectrum(images: Tensor, bins: int = 24) -> tuple[Tensor, Tensor]:
-    """Radially averaged power by spatial frequency, over all images and channels.
+    """Power by spatial frequency: the mean over all directions, images and channels.
 
-    (N, C, H, W) -> frequencies (bins,) in cycles a pixel, up to 0.5 (Nyquist), and mean power (bins,).
+    Args:
+        images: (N, C, H, W).
+        bins: how many equal steps of frequency.
+
+    Returns:
+        Frequencies (bins,) in cycles a pixel, up to 0.5 (Nyquist), and mean power (bins,).
+
+    Examples:
+        >>> frequencies, power = spectrum(torch.rand(2, 3, 32, 32), bins=8)
+        >>> frequencies.shape, power.shape
+        (torch.Size([8]), torch.Size([8]))
     """
-    h, w = images.shape[-2:]
-    power = torch.fft.fft2(images, norm="ortho").abs().square().mean((0, 1))
-    radius = (torch.fft.fftfreq(h)[:, None].square() + torch.fft.fftfreq(w)[None].square()).sqrt().to(power.device)
-    edges = torch.linspace(0, 0.5, bins + 1, device=power.device)
-    inside = radius <= 0.5
-    index = torch.bucketize(radius[inside], edges[1:-1])
-    total = torch.bincount(index, weights=power[inside], minlength=bins)
-    return (edges[:-1] + edges[1:]) / 2, total / torch.bincount(index, minlength=bins).clamp(min=1)
+    height, width = images.shape[-2:]
+    waves = torch.fft.fft2(images, norm="ortho")
+    power = waves.abs().square().mean((0, 1))  # (H, W)
+    down = torch.fft.fftfreq(height)[:, None]
+    across = torch.fft.fftfreq(width)[None]
+    radius = (down.square() + across.square()).sqrt()  # (H, W), cycles a pixel
+    radius = radius.to(power.device)
+    kept = radius <= NYQUIST
+    edges = torch.linspace(0, NYQUIST, bins + 1, device=power.device)
+    index = torch.bucketize(radius[kept], edges[1:-1])
+    total = torch.bincount(index, weights=power[kept], minlength=bins)
+    count = torch.bincount(index, minlength=bins).clamp(min=1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    return centres, total / count
 
 
 def spectral_slope(images: Tensor) -> float:
-    """Slope of power against frequency, both logarithmic, 0.04 to 0.4 cycles a pixel, each image's mean removed.
+    """Slope of power against frequency, both logarithmic, from 0.04 to 0.4 cycles a pixel.
 
-    (N, C, H, W) -> about -2.5 for photographs of 64 pixels, -2 for Gaussian 1/f^2 noise, 0 for white noise.
+    Each image's mean is removed first.
+
+    Args:
+        images: (N, C, H, W).
+
+    Returns:
+        About -2.5 for photographs of 64 pixels, -2 for Gaussian 1/f^2 noise, 0 for white noise.
     """
-    frequency, power = spectrum(images - images.mean((2, 3), keepdim=True))
-    inside = (frequency > 0.04) & (frequency < 0.4)
-    x, y = frequency[inside].log(), power[inside].log()
+    means = images.mean((2, 3), keepdim=True)
+    frequency, power = spectrum(images - means)
+    lowest, highest = SLOPE_BAND
+    band = (frequency > lowest) & (frequency < highest)
+    x = frequency[band].log()
+    y = power[band].log()
     x = x - x.mean()
-    return ((x * y).sum() / x.square().sum()).item()
+    slope = (x * y).sum() / x.square().sum()
+    return slope.item()
 
 
 def derivative_kurtosis(images: Tensor) -> float:
-    """Kurtosis of the gray differences between horizontal neighbours: 3 for a Gaussian, over 6 for photographs."""
-    step = images.mean(1).diff(dim=2).flatten()
-    step = step - step.mean()
-    return (step.pow(4).mean() / step.square().mean().square()).item()
+    """Kurtosis of the differences in gray between horizontal neighbours: how heavy their tails are.
+
+    Args:
+        images: (N, C, H, W).
+
+    Returns:
+        3 for Gaussian noise, over 6 for photographs, whose edges make the tails heavy.
+    """
+    gray = images.mean(1)  # (N, H, W)
+    difference = gray.diff(dim=2).flatten()
+    difference = difference - difference.mean()
+    fourth_moment = difference.pow(4).mean()
+    variance = difference.square().mean()
+    return (fourth_moment / variance.square()).item()

@@ -1,4 +1,4 @@
-"""What phase 6 asks of a prior: few labels, surprise, in-betweening. Networks and baselines are asked alike."""
+"""What phase 6 asks of a prior, and of baselines: a new world, surprise, the frame in between."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,95 +18,202 @@ from eon_utils.evaluation.metrics import next_frame_psnr
 from eon_utils.models.optical_flow import box_filter, warp
 from eon_utils.models.prior import Prior
 
-Predict = Callable[[Tensor], Tensor]
-Loss = Callable[[nn.Module, Tensor, int], Tensor]
+BATCH = 8  # clips a step of fine-tuning
+PREDICT_BATCH = 32
+CONTEXT = 5  # frames that a prediction is made from
+EVENT_FRAME = 6  # of a film: in which the event takes place
+DISC_RADIUS = (5, 9)  # pixels of 64, of a new object
+
+Predict = Callable[[Tensor], Tensor]  # clips (N, T, 3, H, W) -> the next frames (N, 3, H, W)
+Loss = Callable[[nn.Module, Tensor, int], Tensor]  # model, batch of clips, step -> a scalar
+
+
+class LearningCurve(NamedTuple):
+    """How a training went, one value a mark."""
+
+    steps: tuple[int, ...]
+    seconds: tuple[float, ...]  # of training, without the measuring
+    psnr: tuple[float, ...]  # dB, on clips that were not trained on
 
 
 def fine_tune(
-    model: nn.Module, clips: Tensor, unseen: Tensor, loss_of: Loss, marks: Sequence[int], seed: int
-) -> tuple[tuple[float, ...], ...]:
-    """Train a copy of a predictor on batches of eight of `clips`, (N, T, 3, H, W), up to the last of `marks`.
+    model: nn.Module,
+    clips: Tensor,
+    unseen: Tensor,
+    loss_function: Loss,
+    marks: Sequence[int],
+    seed: int,
+) -> LearningCurve:
+    """Train a copy of a predictor on batches of eight clips.
 
-    loss_of: (model, batch, step) -> loss. Returns, at each mark, steps, seconds of training, and the PSNR on the
-    last frames of `unseen` in dB.
+    Args:
+        model: predicts the next frame; it stays as it is.
+        clips: (N, T, 3, H, W) in [0, 1], to train on.
+        unseen: (M, T, 3, H, W), whose last frames are predicted at each mark. The training runs on
+            their device.
+        loss_function: model, batch and step -> loss.
+        marks: steps at which to measure; the training ends with the last.
+        seed: of the batches, and of PyTorch.
     """
-    model, where = copy.deepcopy(model).requires_grad_(True), unseen.device
+    model = copy.deepcopy(model).requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
-    rng, spent, curve = torch.Generator().manual_seed(seed), 0.0, []
+    generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
+    seconds = 0.0
+    measured = []
     for step in range(marks[-1] + 1):
         if step in marks:
-            with torch.no_grad():
-                curve.append((step, spent, next_frame_psnr(model.eval(), unseen)))
+            level = next_frame_psnr(model.eval(), unseen)
+            measured.append((step, seconds, level))
         start = time.perf_counter()
-        batch = clips[torch.randint(len(clips), (8,), generator=rng)].to(where)
-        loss = loss_of(model.train(), batch, step)
+        chosen = torch.randint(len(clips), (BATCH,), generator=generator)
+        loss = loss_function(model.train(), clips[chosen].to(unseen.device), step)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        spent += time.perf_counter() - start
-    return tuple(zip(*curve, strict=True))
+        seconds += time.perf_counter() - start
+    return LearningCurve(*zip(*measured, strict=True))
 
 
 def make_events(films: Tensor, seed: int) -> dict[str, Tensor]:
-    """Films (N, T >= 13, 3, H, W) of steady motion -> name of an event -> (N, 7, 3, H, W) whose last frame has it.
+    """Clips of steady motion in whose last frame something happens.
 
-    "nothing": as it was. "scene cut": a frame of another film. "teleport": six frames are left out. "backwards":
-    time turns round. "frozen": the last frame comes again. "new object": suddenly there is a disc, 5 to 9 of 64
-    pixels in radius, of one colour that is half of the range away from what it hides.
+    "nothing": the motion goes on. "scene cut": a frame of another film. "teleport": six frames are
+    left out. "backwards": time turns round. "frozen": the frame before comes again. "new object":
+    suddenly there is a disc of one colour, 5 to 9 of 64 pixels in radius, half of the range away
+    from what it hides.
+
+    Args:
+        films: (N, T >= 13, 3, H, W) in [0, 1], of steady motion.
+        seed: of the discs.
+
+    Returns:
+        Name of an event -> clips (N, 7, 3, H, W).
     """
-    rng, (count, high, wide) = np.random.default_rng(seed), (len(films), *films.shape[-2:])
-    y, x = np.mgrid[:high, :wide]
-    centres = rng.uniform(0.2, 0.8, (count, 2, 1, 1)) * np.array([[[high]], [[wide]]])
-    radius = rng.uniform(5, 9, (count, 1, 1)) * high / 64
-    disc = torch.from_numpy(np.hypot(y - centres[:, 0], x - centres[:, 1]) < radius)[:, None].to(films.device)
-    hidden = (films[:, 6] * disc).sum((2, 3), keepdim=True) / disc.sum((2, 3), keepdim=True)
-    ends = {"nothing": films[:, 6], "scene cut": films[:, 6].roll(1, 0), "teleport": films[:, 12]}
-    ends |= {"backwards": films[:, 4], "frozen": films[:, 5]}
-    ends |= {"new object": torch.where(disc, (hidden + 0.5) % 1, films[:, 6])}
-    return {name: torch.cat([films[:, :6], last[:, None]], 1) for name, last in ends.items()}
+    before = films[:, :EVENT_FRAME]
+    steady = films[:, EVENT_FRAME]
+    last_frames = {
+        "nothing": steady,
+        "scene cut": steady.roll(1, 0),
+        "teleport": films[:, 2 * EVENT_FRAME],
+        "backwards": films[:, EVENT_FRAME - 2],
+        "frozen": films[:, EVENT_FRAME - 1],
+        "new object": _with_disc(steady, seed),
+    }
+    return {name: torch.cat([before, last[:, None]], 1) for name, last in last_frames.items()}
+
+
+def _with_disc(frames: Tensor, seed: int) -> Tensor:
+    """(N, 3, H, W) with a disc of one colour in each, somewhere."""
+    count, _, height, width = frames.shape
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    share = rng.uniform(0.2, 0.8, (count, 2, 1, 1))  # of the way down and across
+    centre = share * np.array([[[height]], [[width]]])  # (N, 2, 1, 1)
+    radius = rng.uniform(*DISC_RADIUS, (count, 1, 1)) * height / 64
+    distance = np.hypot(y - centre[:, 0], x - centre[:, 1])  # (N, H, W)
+    disc = torch.from_numpy(distance < radius)[:, None].to(frames.device)  # (N, 1, H, W)
+    total = (frames * disc).sum((2, 3), keepdim=True)
+    hidden = total / disc.sum((2, 3), keepdim=True)  # (N, 3, 1, 1): the mean of what it hides
+    return torch.where(disc, (hidden + 0.5) % 1, frames)
 
 
 @torch.no_grad()
 def surprise(predict: Predict, clips: Tensor) -> Tensor:
-    """How much worse the last frame of (N, T >= 6, 3, H, W) was foreseen than the three before it, (N,).
+    """How much worse the last frame was predicted than the three before it.
 
-    The logarithm of its mean squared error, less the mean of theirs: what is hard to foresee all the time is no
-    surprise.
+    What counts is the logarithm of the last frame's mean squared error, less the mean of those of
+    the three: what is hard to predict all the time is no surprise.
+
+    Args:
+        predict: predicts the next frame.
+        clips: (N, T >= 6, 3, H, W) in [0, 1].
+
+    Returns:
+        (N,); about 0 where the last frame is as the others.
     """
-    logs, length = [], clips.shape[1]
-    for end in range(length - 1, length - 5, -1):
-        made = torch.cat([predict(part[:, max(end - 5, 0) : end]) for part in clips.split(32)]).clamp(0, 1)
-        logs.append(((made - clips[:, end]).square().flatten(1).mean(1) + 1e-6).log())
-    return logs[0] - torch.stack(logs[1:]).mean(0)
+    last = clips.shape[1] - 1
+    surprising = _log_error(predict, clips, last)
+    usual = [_log_error(predict, clips, last - back) for back in (1, 2, 3)]
+    return surprising - torch.stack(usual).mean(0)
+
+
+def _log_error(predict: Predict, clips: Tensor, frame: int) -> Tensor:
+    """Logarithm of the mean squared error with which a frame of each clip is predicted, (N,)."""
+    context = clips[:, max(frame - CONTEXT, 0) : frame]
+    predicted = torch.cat([predict(part) for part in context.split(PREDICT_BATCH)])
+    squares = (predicted.clamp(0, 1) - clips[:, frame]).square()
+    error = squares.flatten(1).mean(1)  # (N,)
+    return (error + 1e-6).log()
 
 
 @torch.no_grad()
 def between(predict: Predict, before: Tensor, after: Tensor) -> Tensor:
-    """The frame between two clips, (N, T >= 3, 3, H, W) each, foreseen from both sides: (N, 3, H, W).
+    """The frame between two clips, predicted from both sides.
 
-    Each side counts, place by place, by how well it foresaw its own last frame: what is hidden on one side may be
-    in view on the other.
+    Each side counts, place by place, by how well it predicted its own last frame. What is hidden
+    on one side may be in view on the other.
+
+    Args:
+        predict: predicts the next frame.
+        before: (N, T >= 3, 3, H, W) in [0, 1], the frames up to the missing one.
+        after: the same shape, the frames from the missing one on.
+
+    Returns:
+        (N, 3, H, W) in [0, 1].
     """
-    made, trust = [], []
-    for clips in (before, after.flip(1)):
-        wrong = (predict(clips[:, :-1]).clamp(0, 1) - clips[:, -1]).square().mean(1, keepdim=True)
-        made.append(predict(clips).clamp(0, 1))
-        trust.append(1 / (box_filter(wrong, 3) + wrong.mean((2, 3), keepdim=True) + 1e-4))
-    return (made[0] * trust[0] + made[1] * trust[1]) / (trust[0] + trust[1])
+    forwards, trust_forwards = _predict_with_trust(predict, before)
+    backwards, trust_backwards = _predict_with_trust(predict, after.flip(1))
+    total = forwards * trust_forwards + backwards * trust_backwards
+    return total / (trust_forwards + trust_backwards)
+
+
+def _predict_with_trust(predict: Predict, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """The next frames (N, 3, H, W), and how far to trust them at each pixel, (N, 1, H, W)."""
+    known = predict(clips[:, :-1]).clamp(0, 1)
+    error = (known - clips[:, -1]).square().mean(1, keepdim=True)  # (N, 1, H, W)
+    mean_error = error.mean((2, 3), keepdim=True)
+    trust = 1 / (box_filter(error, 3) + mean_error + 1e-4)
+    return predict(clips).clamp(0, 1), trust
 
 
 def interpolate_by_flow(before: Tensor, after: Tensor) -> Tensor:
-    """As `between`, by optical flow (DIS) from neighbour to neighbour, each of them read half-way."""
-    pair = torch.stack([before[:, -1], after[:, 0]], 1)
-    there, back = -forward_flow(pair), -forward_flow(pair.flip(1))
-    return (warp(pair[:, 0], there / 2) + warp(pair[:, 1], back / 2)) / 2
+    """As `between`, by optical flow (DIS) from neighbour to neighbour, each of them read half-way.
+
+    Args:
+        before: (N, T, 3, H, W) in [0, 1], the frames up to the missing one.
+        after: (N, T, 3, H, W), the frames from the missing one on.
+
+    Returns:
+        (N, 3, H, W).
+    """
+    first = before[:, -1]
+    second = after[:, 0]
+    pair = torch.stack([first, second], 1)
+    to_second = -forward_flow(pair)
+    to_first = -forward_flow(pair.flip(1))
+    from_first = warp(first, to_second / 2)
+    from_second = warp(second, to_first / 2)
+    return (from_first + from_second) / 2
 
 
 def to_onnx(network: Prior, clips: Tensor, file: str | Path) -> None:
-    """Write a network on the CPU as ONNX: input "clips", of the shape of (N, T, 3, H, W), output "frame"."""
+    """Write a network on the CPU as ONNX: input "clips", output "frame".
+
+    Args:
+        network: the prior, in `eval` mode.
+        clips: an example, (N, T, 3, H, W). The graph takes clips of this shape only.
+        file: where to.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # shapes become constants; the other exporter takes three times as long
-        names = {"input_names": ["clips"], "output_names": ["frame"]}
-        torch.onnx.export(network, (clips,), file, dynamo=False, opset_version=20, **names)
+        warnings.simplefilter("ignore")  # that shapes become constants is meant
+        torch.onnx.export(
+            network,
+            (clips,),
+            file,
+            input_names=["clips"],
+            output_names=["frame"],
+            dynamo=False,  # the newer exporter takes three times as long
+            opset_version=20,
+        )

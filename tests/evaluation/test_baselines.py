@@ -1,170 +1,107 @@
-"""Prediction of frames: the predictor, its metrics, what it has to beat, and the mixture to train it on."""
-
-import itertools
-from functools import partial
+"""What a model has to beat: linear codes and JPEG; copies, straight lines and optical flow."""
 
 import pytest
 import torch
 
-from eon_utils import (
-    FRAME_BASELINES,
-    FramePredictor,
-    copy_last,
-    deep_path_share,
-    next_frame_psnr,
-    flow_extrapolation,
-    psnr,
-    rollout,
-    videos,
-)
+import eon_utils as eon
+from eon_utils import copy_last, flow_extrapolation, next_frame_psnr, psnr
 from eon_utils.evaluation.baselines import linear_extrapolation
 
 
 @pytest.fixture(scope="module")
+def pictures():
+    return eon.dead_leaves_images(24)
+
+
+@pytest.fixture(scope="module")
 def pans():
-    return videos.pans(4, frames=6, seed=1)
+    return eon.CameraPans(4, frames=6, seed=1).stack()
 
 
-# --- the predictor ---
+def middle(images, border):
+    """Images without their borders, so many pixels wide."""
+    inner = slice(border, -border)
+    return images[..., inner, inner]
 
 
-@pytest.mark.parametrize("change", [False, True])
-@pytest.mark.parametrize("design", [{}, {"skips": True}, {"skips": True, "noise": 0.25, "widths": (4, 8)}])
-def test_a_predictor_takes_the_last_frames_of_any_clip(change, design):
-    model, clips = FramePredictor(3, change, **design).eval(), torch.rand(2, 5, 3, 32, 48)
-    assert model(clips).shape == (2, 3, 32, 48)
-    assert torch.equal(model(clips), model(clips[:, 2:]))
-    assert torch.equal(model(clips), model.decode(clips, *model.encode(clips)))
+# --- codes of pictures ---
 
 
-def test_a_predictor_of_the_change_starts_as_copy_last():
-    clips = torch.rand(2, 4, 3, 32, 32)
-    assert torch.equal(FramePredictor(change=True, skips=True)(clips), clips[:, -1])
-    assert not torch.allclose(FramePredictor(skips=True)(clips), clips[:, -1], atol=0.1)
+def test_patch_pca_keeps_everything_with_all_numbers(pictures):
+    pca = eon.PatchPCA(pictures, patch=16)
+    assert torch.allclose(pca(pictures, 12288), pictures, atol=1e-4)
+    codes = [pca(pictures, size) for size in (128, 512, 2048)]
+    quality = [psnr(code, pictures).mean() for code in codes]
+    assert quality == sorted(quality)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 3, 32, 32), (4, 3, 32, 32)])
-def test_too_few_frames_are_named(shape):
-    with pytest.raises(ValueError, match=r"clips \(N, T >= 4, 3, H, W\), not \("):
-        FramePredictor()(torch.rand(shape))
+def test_patch_pca_has_orthogonal_directions_strongest_first(pictures):
+    pca = eon.PatchPCA(pictures, patch=8)
+    products = pca.directions.T @ pca.directions
+    assert torch.allclose(products, torch.eye(192), atol=1e-4)
+    strongest = pca.directions[:, 0]
+    assert strongest.std() < 0.2 * strongest.abs().mean(), "the brightness"
 
 
-def test_a_rollout_feeds_its_output_back():
-    steps = []
-
-    def brighter(clips):
-        steps.append(clips.shape[1])
-        return clips[:, -1] + 0.3
-
-    made = rollout(brighter, torch.full((2, 4, 3, 8, 8), 0.2), 4)
-    assert made.shape == (2, 4, 3, 8, 8) and steps == [4, 5, 6, 7]
-    assert made[0, :, 0, 0, 0].tolist() == pytest.approx([0.5, 0.8, 1.0, 1.0])  # clipped before it is fed back
+def test_jpeg_keeps_to_its_budget(pictures):
+    some = pictures[:3]
+    few = psnr(eon.jpeg(some, 600), some).mean()
+    many = psnr(eon.jpeg(some, 3000), some).mean()
+    assert few < many
+    assert (eon.jpeg(pictures[:1], 10) == 0.5).all()
 
 
-# --- its metrics ---
+# --- the next frame ---
 
 
-def test_next_frame_psnr_is_that_of_the_last_frame():
-    clips = torch.rand(3, 5, 3, 16, 16)
-    clips[:, -1] = (clips[:, -2] + 0.1).clamp(0, 1)
-    wanted = psnr(clips[:, 3], clips[:, 4]).mean().item()
-    assert next_frame_psnr(copy_last, clips) == pytest.approx(wanted)
-    assert next_frame_psnr(lambda given: clips[:, -1], clips) == 60  # exact: no infinity spoils the mean
-    clips[:, -1] = 1
-    assert next_frame_psnr(lambda given: given[:, -1] + 9, clips) == 60  # clipped
+def test_steady_change_goes_on():
+    frames = [torch.full((1, 3, 16, 16), level) for level in (0.0, 0.2, 0.4, 0.6, 0.9)]
+    clips = torch.stack(frames, 1)
+    predicted = linear_extrapolation(clips[:, :3])
+    assert torch.allclose(predicted, frames[3])
+    assert torch.equal(copy_last(clips[:, :3]), frames[2])
+    assert linear_extrapolation(clips).max() == 1, "clipped"
 
 
-class Parts(torch.nn.Module):
-    """The last frame, plus so much of a code that tells clips apart, and of a skip that does not."""
-
-    def __init__(self, code, skip):
-        super().__init__()
-        self.parts = code, skip
-
-    def encode(self, clips):
-        return clips[:, -1].mean((1, 2, 3)).view(-1, 1, 1, 1), [torch.ones(len(clips), 1, 1, 1)]
-
-    def decode(self, clips, code, skips):
-        return clips[:, -1] + self.parts[0] * code + self.parts[1] * skips[0]
-
-
-@pytest.mark.parametrize(("code", "skip", "share"), [(0.2, 0.0, 1.0), (0.0, 0.2, 0.0), (0.0, 0.0, 0.0)])
-def test_deep_path_share_of_known_parts(code, skip, share):
-    given = torch.linspace(0, 0.6, 4).view(4, 1, 1, 1, 1).expand(4, 2, 3, 8, 8)
-    model = Parts(code, skip)
-    clips = torch.cat([given, model.decode(given, *model.encode(given))[:, None]], 1)
-    assert deep_path_share(model, clips) == pytest.approx(share, abs=1e-5)
-
-
-# --- what it has to beat ---
-
-
-def test_baselines_on_motion_they_can_follow(pans):
-    clips = torch.stack([torch.full((3, 16, 16), 0.2 * i) for i in range(4)])[None]
-    assert torch.allclose(linear_extrapolation(clips[:, :3]), clips[:, 3]) and torch.equal(copy_last(clips), clips[:, 3])
-    assert linear_extrapolation(torch.cat([clips, clips[:, 3:] + 0.3], 1)).max() == 1  # clipped
-    levels = {name: next_frame_psnr(predict, pans) for name, predict in FRAME_BASELINES.items()}
-    assert levels["optical flow"] > max(levels["copy last"], levels["linear"]) + 3
+def test_flow_beats_the_others_where_things_move(pans):
+    copied = next_frame_psnr(copy_last, pans)
+    linear = next_frame_psnr(linear_extrapolation, pans)
+    flow = next_frame_psnr(flow_extrapolation, pans)
+    assert flow > max(copied, linear) + 3
+    assert list(eon.FRAME_BASELINES) == ["copy last", "linear", "optical flow"]
 
 
 def test_optical_flow_moves_by_what_moved(pans):
-    picture = pans[0, 0]
-    clip = torch.stack([picture.roll(2 * t, 2) for t in range(3)])[None]
-    made, last, wanted = (x[..., 8:-8, 8:-8] for x in (flow_extrapolation(clip[:, :2]), clip[:, 1], clip[:, 2]))
-    assert psnr(made, wanted) > psnr(last, wanted) + 8
-    assert torch.equal(flow_extrapolation(clip[:, :1].expand(-1, 3, -1, -1, -1)), clip[:, 0])  # nothing moves
+    first, last, target = (pans[:1, 0].roll(shift, -1) for shift in (0, 2, 4))
+    predicted = flow_extrapolation(torch.stack([first, last], 1))
+    target = middle(target, 8)
+    copied = psnr(middle(last, 8), target)
+    assert psnr(middle(predicted, 8), target) > copied + 8
 
 
-# --- the mixture ---
+def test_optical_flow_leaves_a_still_alone(pans):
+    picture = pans[:1, 0]
+    still = torch.stack([picture, picture, picture], 1)
+    assert torch.equal(flow_extrapolation(still), picture)
 
 
-def test_a_mixture_depends_on_seed_and_index_alone():
-    whole = videos.mixed(8, size=16, seed=3)
-    assert whole.shape == (8, 5, 3, 16, 16) and whole.dtype == torch.float32
-    assert torch.equal(videos.mixed(3, size=16, seed=3, start=4), whole[4:7])
-    assert not torch.equal(videos.mixed(8, size=16, seed=4), whole)
+def test_frames_may_be_wider_than_high(pans):
+    clips = pans[..., :32, :]
+    assert flow_extrapolation(clips).shape == (4, 3, 32, 64)
+    assert eon.forward_flow(clips).shape == (4, 2, 32, 64)
 
 
-def test_sources_take_turns_by_weight_and_none_of_their_clips_is_left_out(monkeypatch):
-    asked = []
-    for name in videos.SOURCES:
-
-        def note(count, frames, size, seed, start, train, name=name):
-            asked.append((name, start))
-            return torch.zeros(count, frames, 3, size, size)
-
-        monkeypatch.setitem(videos.SOURCES, name, note)
-    videos.mixed(240, weights={"leaves": 3.0, "pans": 1.0})
-    assert asked.count(("leaves", 0)) == 1 and len(asked) == 240
-    for name, count in (("leaves", 180), ("pans", 60)):
-        assert sorted(start for other, start in asked if other == name) == list(range(count))
-    kinds = [name for name, _ in asked]
-    assert max(len(list(run)) for _, run in itertools.groupby(kinds)) <= 4  # evenly spread
+@pytest.mark.parametrize("method", ["dis", "tvl1"])
+def test_forward_flow_sees_a_moved_picture(method):
+    large = eon.photos((80, 80), ("astronaut",))
+    frames = [middle(large.roll(2 * frame, -1), 8) for frame in range(4)]
+    flow = eon.forward_flow(torch.stack(frames, 1), method)
+    assert flow.shape == (1, 2, 64, 64)
+    across, down = middle(flow[0], 16).mean((1, 2))
+    assert abs(across - 2) < 0.4
+    assert abs(down) < 0.4
 
 
-@pytest.mark.parametrize("weights", [{"films": 1.0}, {"pans": -1.0, "leaves": 2.0}, {"pans": 0.0}])
-def test_bad_weights_are_named(weights):
-    with pytest.raises(ValueError, match="must name sources among digits, leaves, pans, games"):
-        videos.mixed(1, weights=weights)
-
-
-def test_train_and_held_out_parts_of_a_mixture_differ():
-    train, held_out = (videos.mixed(8, size=16, train=train) for train in (True, False))
-    assert not {clip.numpy().tobytes() for clip in train} & {clip.numpy().tobytes() for clip in held_out}
-
-
-def pans_of_step(step):
-    return videos.pans(2, size=16, start=2 * step)
-
-
-def test_prefetched_batches_are_those_of_their_steps():
-    ahead = videos.Prefetched(pans_of_step, steps=8)
-    for step in (0, 1, 2, 5, 6, 1):  # a jump starts anew, as a resumed training does
-        assert torch.equal(ahead(step), pans_of_step(step))
-    assert ahead.waited > 0
-    mixture = videos.Prefetched(partial(_mixture, 3), steps=2)
-    assert torch.equal(mixture(0), _mixture(3, 0))
-
-
-def _mixture(seed, step):
-    return videos.mixed(2, size=16, seed=seed, start=2 * step)
+def test_an_unknown_flow_is_named(pans):
+    with pytest.raises(ValueError, match=r"method='raft' must be one of dis, tvl1"):
+        eon.forward_flow(pans, "raft")

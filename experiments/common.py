@@ -1,0 +1,97 @@
+"""What the experiments share: clips that nothing was trained on, and rows of a Markdown table."""
+
+import argparse
+import warnings
+from pathlib import Path
+
+from torch import Tensor
+
+import eon_utils as eon
+from eon_utils.config import RUNS, device
+
+FRAMES = 6  # of a clip: five to predict from, and the one to predict
+SIZE = 64  # pixels a side
+
+
+def source_clips(count: int, frames: int = FRAMES) -> dict[str, Tensor]:
+    """Held-out clips of each source.
+
+    Args:
+        count: clips a source.
+        frames: frames that are made, of which the first six are kept.
+
+    Returns:
+        Name of a source -> (count, 6, 3, 64, 64) in [0, 1].
+    """
+    clips = {}
+    for name, source in eon.SOURCES.items():
+        films = source(count, frames, SIZE, seed=5, train=False).stack()
+        clips[name] = films[:, :FRAMES].to(device())
+    return clips
+
+
+def own_clips(folder: Path, size: int) -> dict[str, Tensor]:
+    """Clips of your own videos.
+
+    Args:
+        folder: of videos.
+        size: side of the frames in pixels.
+
+    Returns:
+        Name of a file -> at most 24 clips, (N, 6, 3, size, size) in [0, 1].
+    """
+    clips = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix != ".md":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # remarks on the file
+                films, _ = eon.video_folder(file, FRAMES, size, limit=24)
+            clips[file.stem] = films.to(device())
+    return clips
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help begins with the description, its lines as they are."""
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=as_it_is)
+
+
+def add_training_options(options: argparse.ArgumentParser, seconds: float) -> None:
+    """Options of the experiments that train.
+
+    Args:
+        options: to add them to.
+        seconds: of training, unless asked otherwise.
+    """
+    folder = RUNS / "prior"
+    options.add_argument(
+        "--seconds", type=float, default=seconds, help=f"of each training ({seconds:g})"
+    )
+    options.add_argument("--seed", type=int, default=0, help="of clips, draws and networks (0)")
+    options.add_argument("--scale", type=float, default=1.0, help="share of the training clips (1)")
+    options.add_argument(
+        "--folder", type=Path, default=folder, help=f"where training clips are kept ({folder})"
+    )
+    add_clips_option(options)
+
+
+def add_clips_option(options: argparse.ArgumentParser) -> None:
+    """The number of held-out clips."""
+    options.add_argument("--clips", type=int, default=48, help="held-out clips a source (48)")
+
+
+def add_videos_option(options: argparse.ArgumentParser) -> None:
+    """A folder of videos of one's own."""
+    options.add_argument("--videos", type=Path, help="a folder of your own videos (none)")
+
+
+def print_head(*cells: str) -> None:
+    """Names of a table's columns."""
+    print_row(*cells)
+    print_row(*["---"] * len(cells))
+
+
+def print_row(*cells: object) -> None:
+    """A row of a table."""
+    texts = [str(cell) for cell in cells]
+    print(f"| {' | '.join(texts)} |", flush=True)

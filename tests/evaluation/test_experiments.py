@@ -1,0 +1,107 @@
+"""The research scripts: each explains its options, and runs on a few clips."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from rivals import SMALL, ConvLSTM, SimVP
+
+SCRIPTS = (
+    "ablate_prior",
+    "benchmark_clips",
+    "benchmark_prediction",
+    "judge_prior",
+    "judge_transfer",
+)
+
+
+@pytest.fixture
+def run(repo, tmp_path):
+    """Name of a script and its options -> what it prints."""
+
+    def run_script(name, *options):
+        script = repo / "experiments" / f"{name}.py"
+        command = [sys.executable, str(script), *options]
+        places = {"EON_CHECKPOINTS": str(tmp_path), "OMP_NUM_THREADS": "1"}
+        process = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout
+
+    return run_script
+
+
+def rows(output):
+    """Cells of the rows of a table, its head left out."""
+    lines = [line for line in output.splitlines() if line.startswith("|")]
+    return [line.strip("| ").split(" | ") for line in lines[2:]]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_option_is_explained(run, script):
+    text = run(script, "--help")
+    assert f"python experiments/{script}.py" in text
+    options = text.split("options:")[1].split("\n  -")[1:]
+    for option in options:
+        assert len(option.split("  ", 1)[-1].split()) > 1, option
+
+
+def test_scripts_are_all_here(repo):
+    files = {path.stem for path in (repo / "experiments").glob("*.py")}
+    assert files == {*SCRIPTS, "common", "rivals"}
+
+
+def test_judging_the_prior(run):
+    table = rows(run("judge_prior", "--clips", "2"))
+    assert [row[0] for row in table] == ["digits", "leaves", "pans", "games"]
+    for row in table:
+        copied, prior = (float(row[column].split(",")[0]) for column in (2, 6))
+        assert prior > copied
+
+
+def test_judging_transfer(run):
+    options = "--games freeway --steps 1 --seeds 1 --counts 2 --clips 2"
+    table = rows(run("judge_transfer", *options.split()))
+    assert [row[2] for row in table] == ["prior, 2 clips", "as built, 2 clips"]
+
+
+def test_ablating_the_prior(run, tmp_path):
+    options = ["--seconds", "0.1", "--scale", "0.001", "--clips", "1", "--folder", str(tmp_path)]
+    table = rows(run("ablate_prior", *options, "--only", "as it ships", "without games"))
+    names = [row[0] for row in table]
+    assert names[0] == "as it ships"
+    assert names[-2:] == ["not trained at all", "without games"]
+    assert table[0][-1] == "+0.00"
+
+
+def test_benchmark_of_prediction(run, tmp_path):
+    file = tmp_path / "curves.json"
+    options = ["--seconds", "0.1", "--scale", "0.001", "--clips", "1", "--folder", str(tmp_path)]
+    run("benchmark_prediction", *options, "--on", "digits", "--out", str(file))
+    curves = json.loads(file.read_text())
+    assert [row["model"] for row in curves] == ["simvp", "convlstm", "prior"]
+    assert all(len(row["curve"]) == 2 for row in curves)
+
+
+def test_benchmark_of_clips(run):
+    options = "--seconds 0.1 --clips 2 --only pans mixture"
+    table = rows(run("benchmark_clips", *options.split()))
+    assert [row[0] for row in table] == ["pans", "mixture"]
+
+
+def parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_rivals_are_those_of_the_papers():
+    assert parameters(ConvLSTM(1, (128, 64, 64), 5, 4)) == 7_585_296  # Shi et al. 2015, table 1
+    gsta = parameters(SimVP(10))  # Tan et al. 2022, gSTA on Moving MNIST
+    assert abs(gsta / 46.8e6 - 1) < 0.01
+    clips = torch.rand(2, 10, 1, 64, 64)
+    assert SimVP(10, hid_s=8, hid_t=16, n_t=3)(clips).shape == clips.shape
+    assert ConvLSTM(1, (8, 8), 5)(clips, 10).shape == clips.shape
+    assert all(0.3e6 < parameters(build()) < 0.8e6 for build in SMALL.values())
