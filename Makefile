@@ -16,14 +16,15 @@ export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JU
 help:
 	@echo "make lab                   open JupyterLab on the first notebook"
 	@echo "make course [PRESET=smoke] run every notebook headless into runs/, build the site, print the table"
-	@echo "make test                  run every test"
+	@echo "make test                  run every test, and check form and types of the code"
 	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
 	@echo "make site                  build the site of the last run again"
 	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
-	@echo "make prior [ONLY=prior]    train the shipped weights again, from nothing (an hour and a half)"
+	@echo "make prior [ONLY=prior]    train the shipped weights again, from nothing (an hour and a half),"
+	@echo "                           into eon_utils/models/weights"
 	@echo "           [MIXTURE='leaves=5 pans=3']  how often the prior sees a clip of each source"
-	@echo "make clean                 remove runs/ and caches; the environment in $(VENV) stays"
+	@echo "make clean                 remove runs/, build/ and caches; the environment in $(VENV) stays"
 	@echo
 	@echo "PRESET is smoke, laptop or full. The first call of any of them sets up $(VENV)."
 
@@ -46,8 +47,8 @@ site screenshots student: $(STAMP)
 	$(PY) -m eon_utils $@
 
 clean:
-	rm -rf runs .pytest_cache .ruff_cache
-	find eon_utils tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	rm -rf runs build .pytest_cache .ruff_cache
+	find eon_utils experiments tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # Written last: a set-up that was interrupted is taken up again by the next call.
 $(STAMP): pyproject.toml
@@ -69,6 +70,6 @@ $(STAMP): pyproject.toml
 	if [ -e $(VENV) ] && ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  echo "$(VENV) is unfinished or broken: made anew."; $$python -m venv --clear $(VENV); \
 	elif [ ! -e $(VENV) ]; then $$python -m venv $(VENV); fi; \
-	$(PY) -m pip install --disable-pip-version-check -e '.[test]'; \
+	$(PY) -m pip install --disable-pip-version-check -e '.[course,data,test]'; \
 	touch $@; \
 	echo "Set up."

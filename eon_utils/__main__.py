@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from eon_utils.config import PRESETS, ROOT
-from eon_utils.course import publish as release
-from eon_utils.course import runner as course
-from eon_utils.course.site import build_site
-from eon_utils.training import train_autoencoder as recipes
 
 EXAMPLES = """examples:
   python -m eon_utils run                                  every notebook, as a laptop does it
@@ -19,6 +17,58 @@ EXAMPLES = """examples:
   python -m eon_utils run --only 02 -p seed=3 -p steps=500
   python -m eon_utils run --only 02 -p images=my_pictures
 """
+
+
+# The commands. Each imports what it needs, so that `--help` and a wrong word are answered at once.
+
+
+def run_notebooks(args: Namespace) -> int:
+    from eon_utils.course import runner
+
+    settings = pairs(args.settings)
+    preset = settings.pop("preset", args.preset)
+    _, status = runner.run(preset, args.only, settings, args.out, args.root)
+    return status
+
+
+def save_notebooks(args: Namespace) -> int:
+    from eon_utils.course import publish
+
+    if args.clean_only:
+        publish.clean_notebooks(args.only, args.root)
+        return 0
+    return publish.save_notebooks(args.only, args.root)
+
+
+def save_screenshots(args: Namespace) -> int:
+    from eon_utils.course import publish
+
+    publish.save_screenshots(args.root)
+    return 0
+
+
+def build_site(args: Namespace) -> int:
+    from eon_utils.course import runner, site
+
+    run = args.run or runner.latest_run(args.root / "runs")
+    print(site.build_site(run, args.root / "notebooks"))
+    return 0
+
+
+def make_student(args: Namespace) -> int:
+    from eon_utils.course import publish
+
+    for path in publish.make_student(args.out or args.root / "student", args.root):
+        print(path)
+    return 0
+
+
+def train_shipped(args: Namespace) -> int:
+    from eon_utils.training import train_autoencoder
+
+    mixture = pairs([[word] for word in args.mixture])
+    train_autoencoder.train_all(args.only, args.seed, mixture=mixture)
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,82 +79,84 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[Namespace], int], text: str) -> Callable[..., Any]:
         new = commands.add_parser(name, help=text, description=text)
-        new.add_argument("--root", type=Path, default=ROOT, help="where notebooks/ is (default: this course)")
-        return new
+        new.set_defaults(run_command=run)
+        root_help = "where notebooks/ is (default: this course)"
+        new.add_argument("--root", type=Path, default=ROOT, help=root_help)
+        return new.add_argument
 
-    new = add("run", "run notebooks into runs/<time>, and build a site from them")
-    new.add_argument("--preset", default="laptop", help=f"{', '.join(PRESETS)} (default: laptop)")
-    new.add_argument("--only", default="", metavar="02,03", help="only these notebooks")
-    new.add_argument(
+    text = "run notebooks into runs/<time>, and build a site from them"
+    add = command("run", run_notebooks, text)
+    add("--preset", default="laptop", help=f"{', '.join(PRESETS)} (default: laptop)")
+    add("--only", default="", metavar="02,03", help="only these notebooks")
+    add(
         "-p",
-        dest="given",
+        dest="settings",
         action="append",
         default=[],
         nargs="+",
         metavar="NAME=VALUE",
         help="set a parameter",
     )
-    new.add_argument("--out", type=Path, help="where to put the run (default: runs/<time>)")
-    new = add("notebooks", "run the committed notebooks under laptop, save their cleaned outputs in place")
-    new.add_argument("--only", default="", metavar="02", help="only these notebooks")
-    new.add_argument("--clean-only", action="store_true", help="run nothing, only clean")
-    add("screenshots", "write screenshots/ and the README's table from the committed notebooks")
-    new = add("site", "build the site of a run again")
-    new.add_argument("run", nargs="?", type=Path, help="the run's folder (default: runs/latest)")
-    new = add("student", "copy the notebooks with solutions emptied and outputs removed")
-    new.add_argument("--out", type=Path, help="where to (default: student/)")
-    new = add("prior", "train the shipped weights again, from nothing, into data/weights")
-    shipped = ", ".join([*recipes.SHIPPED, "prior"])
-    new.add_argument("--only", default="", metavar="v2,prior", help=f"only these of {shipped}")
-    new.add_argument("--seed", type=int, default=0, help="default: 0, the shipped ones")
-    new.add_argument(
-        "--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help="what the prior sees, and how often"
-    )
+    add("--out", type=Path, help="where to put the run (default: runs/<time>)")
+
+    text = "run the committed notebooks under laptop, save their cleaned outputs in place"
+    add = command("notebooks", save_notebooks, text)
+    add("--only", default="", metavar="02", help="only these notebooks")
+    add("--clean-only", action="store_true", help="run nothing, only clean")
+
+    text = "write screenshots/ and the README's table from the committed notebooks"
+    command("screenshots", save_screenshots, text)
+
+    add = command("site", build_site, "build the site of a run again")
+    add("run", nargs="?", type=Path, help="the run's folder (default: runs/latest)")
+
+    text = "copy the notebooks with solutions emptied and outputs removed"
+    add = command("student", make_student, text)
+    add("--out", type=Path, help="where to (default: student/)")
+
+    text = "train the shipped weights again, from nothing, into eon_utils/models/weights"
+    add = command("prior", train_shipped, text)
+    add("--only", default="", metavar="v2,prior", help="only these of v2, v3, v4, prior")
+    add("--seed", type=int, default=0, help="default: 0, the shipped ones")
+    text = "what the prior sees, and how often"
+    add("--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help=text)
     return top
 
 
-def pairs(given: Sequence[Sequence[str]]) -> dict[str, str]:
-    """`-p seed=3 steps=5` and, as papermill writes it, `-p seed 3`; ValueError for anything else."""
-    result = {}
-    for words in given:
+def pairs(arguments: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Settings typed after -p, by name: `-p seed=3 steps=5`, or as papermill has it, `-p seed 3`.
+
+    Raises:
+        ValueError: for anything else.
+
+    Examples:
+        >>> pairs([["seed=3", "steps=5"], ["noise", "0.5"]])
+        {'seed': '3', 'steps': '5', 'noise': '0.5'}
+    """
+    settings = {}
+    for words in arguments:
         if len(words) == 2 and "=" not in words[0]:
             words = ["=".join(words)]
         for word in words:
             name, equals, value = word.partition("=")
             if not equals or not name:
                 raise ValueError(f"-p {word} says no value; write -p name=value, such as -p seed=3")
-            result[name] = value
-    return result
+            settings[name] = value
+    return settings
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     args = parser().parse_args(words)
     try:
-        if args.command == "run":
-            given = pairs(args.given or [])
-            preset = given.pop("preset", args.preset)
-            return course.run(preset, args.only, given, args.out, args.root)[1]
-        if args.command == "notebooks":
-            return release.save_notebooks(args.only, args.clean_only, args.root)
-        if args.command == "screenshots":
-            release.save_screenshots(args.root)
-        elif args.command == "prior":
-            recipes.train_all(args.only, args.seed, mixture=pairs([[w] for w in args.mixture]))
-        elif args.command == "site":
-            print(build_site(args.run or course.latest_run(args.root / "runs"), args.root / "notebooks"))
-        else:
-            print(
-                "\n".join(str(path) for path in release.make_student(args.out or args.root / "student", args.root))
-            )
+        return args.run_command(args)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,72 +8,110 @@ import random
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
+if TYPE_CHECKING:  # imported where it is used, so that the command line answers at once
+    import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "data"
-RUNS = ROOT / "runs"
 PRESETS = ("smoke", "laptop", "full")
 
 
+def find_root() -> Path:
+    """The checkout that holds notebooks/; of an installed package, the current folder."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+ROOT = find_root()
+DATA = ROOT / "data"
+RUNS = ROOT / "runs"
+
+
 class Config(SimpleNamespace):
-    """Resolved parameters of one notebook; `print(cfg)` shows a line for each, `cfg.reference` as below."""
+    """Resolved parameters of one notebook, as attributes; `print(cfg)` shows a line for each."""
 
     def __str__(self) -> str:
-        head = f"preset {self.preset}" + (f", overridden: {', '.join(self.overridden)}" if self.overridden else "")
-        rows = [f"  {k:<12} {v!r}" for k, v in vars(self).items() if k not in ("preset", "overridden")]
-        return "\n".join([head, *rows])
+        title = f"preset {self.preset}"
+        if self.overridden:
+            title += f", overridden: {', '.join(self.overridden)}"
+        lines = [title]
+        for name, value in vars(self).items():
+            if name not in ("preset", "overridden"):
+                lines.append(f"  {name:<12} {value!r}")
+        return "\n".join(lines)
 
     @property
     def reference(self) -> bool:
-        """True when this is the configuration that the text's claims speak about: laptop or full, unchanged."""
+        """True for what the text's claims speak about: laptop or full, with nothing overridden."""
         return self.preset != "smoke" and not self.overridden
 
 
-def resolve(preset: str, seed: int, table: dict[str, tuple], **overrides: object) -> Config:
+def resolve(
+    preset: str, seed: int, table: dict[str, tuple[Any, Any, Any]], **overrides: object
+) -> Config:
     """Settle a notebook's parameters.
 
-    `table` maps a name to its values at (smoke, laptop, full); an override that is not None (or, for a name
-    outside the table, not its empty value) wins. Each override must have the type of the table's value.
+    Args:
+        preset: "smoke", "laptop" or "full".
+        seed: a whole number >= 0.
+        table: name -> its values at (smoke, laptop, full).
+        **overrides: values that win over the table's, unless they are None. They must have the type
+            of the table's value. A name outside the table is kept as it is; it counts as overridden
+            unless its value is empty.
 
-    Raises ValueError for an unknown preset, TypeError for a wrong type; both say what is allowed.
+    Returns:
+        The parameters as attributes, beside `preset`, `seed` and `overridden`, a list of names.
+
+    Raises:
+        ValueError: for an unknown preset, or a number out of range.
+        TypeError: for a value of the wrong type.
+
+    Examples:
+        >>> cfg = resolve("smoke", 0, {"steps": (5, 500, 5000)}, steps=7, images="")
+        >>> print(cfg)
+        preset smoke, overridden: steps
+          seed         0
+          steps        7
+          images       ''
     """
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; choose one of {', '.join(PRESETS)}")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"seed={seed!r} must be a whole number >= 0")
-    values: dict[str, Any] = {name: row[PRESETS.index(preset)] for name, row in table.items()}
+    column = PRESETS.index(preset)
+    values = {name: row[column] for name, row in table.items()}
     overridden = []
     for name, value in overrides.items():
-        if name in table and value is not None and value != values[name]:
-            values[name] = _checked(name, value, values[name])
-            overridden.append(name)
-        elif name not in table:
+        if name not in table:
             values[name] = value
             if value:
                 overridden.append(name)
+        elif value is not None and value != values[name]:
+            values[name] = _checked(name, value, values[name])
+            overridden.append(name)
     return Config(preset=preset, seed=seed, overridden=overridden, **values)
 
 
 def _checked(name: str, value: Any, like: Any) -> Any:  # noqa: ANN401
-    """`value` as the type of `like`: numbers must be positive, a pair stays a pair."""
+    """`value`, which must be of the type of `like`: numbers are positive, a pair stays a pair."""
     if isinstance(like, tuple):
         if not isinstance(value, list | tuple) or len(value) != len(like):
             raise TypeError(f"{name}={value!r} must be {len(like)} numbers, such as {list(like)}")
         return tuple(_checked(name, v, w) for v, w in zip(value, like, strict=True))
-    wanted = (int, float) if isinstance(like, float) else type(like)
-    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(like, bool):
+    allowed = (int, float) if isinstance(like, float) else type(like)
+    if not isinstance(value, allowed) or isinstance(value, bool) != isinstance(like, bool):
         raise TypeError(f"{name}={value!r} must be of type {type(like).__name__}, such as {like!r}")
-    if isinstance(like, int | float) and not isinstance(like, bool) and not value > 0:
+    is_number = isinstance(like, int | float) and not isinstance(like, bool)
+    if is_number and not value > 0:  # not so for nan either
         raise ValueError(f"{name}={value!r} must be greater than 0, such as {like!r}")
     return value
 
 
 def seed_everything(seed: int) -> None:
     """Same seed, same machine, same numbers: Python's, NumPy's and PyTorch's generators."""
+    import numpy as np
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -84,17 +122,34 @@ def seed_everything(seed: int) -> None:
 
 
 def device() -> torch.device:
-    """The first GPU if there is one, else the CPU; `EON_DEVICE=cpu` overrules."""
-    return torch.device(os.environ.get("EON_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The first GPU if there is one, else the CPU; the variable `EON_DEVICE=cpu` overrules."""
+    import torch
+
+    chosen = os.environ.get("EON_DEVICE")
+    if not chosen:
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(chosen)
 
 
 def setup(cfg: Config, minutes: dict[str, str] | None = None) -> torch.device:
-    """Seed everything, say what this machine is and how long this preset takes; returns the device."""
+    """Seed everything, say what this machine is and how long this preset takes.
+
+    Args:
+        cfg: from `resolve`.
+        minutes: preset -> the time that the notebook takes, such as "3 minutes".
+
+    Returns:
+        The device to compute on.
+    """
+    import torch
+
     seed_everything(cfg.seed)
     where = device()
-    name = torch.cuda.get_device_name() if where.type == "cuda" else f"{torch.get_num_threads()} threads"
-    python = platform.python_version()
-    print(f"Python {python}, PyTorch {torch.__version__}, {where.type} ({name}), seed {cfg.seed}")
+    on_gpu = where.type == "cuda"
+    name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    print(f"{versions}, {where.type} ({name}), seed {cfg.seed}")
     if minutes:
-        print(f"This notebook takes {minutes[cfg.preset]} at preset {cfg.preset!r} on two CPU cores.")
+        time = minutes[cfg.preset]
+        print(f"This notebook takes {time} at preset {cfg.preset!r} on two CPU cores.")
     return where

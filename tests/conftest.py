@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# Before torch is imported, and for every kernel that a test starts: with more threads than free cores the same
-# test can be eight times slower.
+# Before torch is imported, and for every kernel that a test starts: with more threads than free
+# cores the same test can be eight times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest

@@ -1,4 +1,4 @@
-"""The static site: executed notebooks as plain pages with live scrubbers, without kernel or network."""
+"""The static site: notebooks as plain pages with live scrubbers, without kernel or network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import html
 import json
 import mimetypes
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,11 +23,11 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from eon_utils.config import ROOT
-from eon_utils.notebook.claims import HOLDS, LEDGER_MIME, NOT_HERE, OPEN
+from eon_utils.course.ledger import duration, pivot, read_ledger
+from eon_utils.course.outputs import VIEW, count_claims, images, outputs
 
 STATIC = Path(__file__).parent / "static"
 NOTEBOOKS = ROOT / "notebooks"
-VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 CSS, JS = ((STATIC / name).read_text(encoding="utf-8") for name in ("site.css", "site.js"))
 CELLS = """
@@ -49,9 +49,9 @@ TEMPLATES = Environment(loader=FileSystemLoader(STATIC), autoescape=True, trim_b
 
 
 class Renderer(IPythonRenderer):
-    """Notebook Markdown as HTML: formulas as MathML, headings collected, script-like tags shown as text."""
+    """Notebook Markdown as HTML: formulas as MathML, headings kept, script-like tags as text."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401
         super().__init__(escape=False, **options)
         self.headings: list[tuple[int, str, str]] = []  # level, id, text
 
@@ -79,7 +79,8 @@ class Renderer(IPythonRenderer):
 
 def harmless(markup: str) -> str:
     """`markup` with tags that run, load or restyle something shown as text."""
-    return re.sub(r"<(?=/?(script|iframe|object|embed|style|link|meta|base)\b)", "&lt;", markup, flags=re.I)
+    tag = r"<(?=/?(script|iframe|object|embed|style|link|meta|base)\b)"
+    return re.sub(tag, "&lt;", markup, flags=re.I)
 
 
 def mathml(tex: str, display: str) -> str:
@@ -100,36 +101,27 @@ def inserted(cell: NotebookNode) -> bool:
     return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
 
 
-def images(nb: NotebookNode) -> Iterable[NotebookNode]:
-    """Outputs of a notebook that carry a PNG, in order."""
-    for cell in nb.cells:
-        yield from (o for o in cell.get("outputs", []) if "image/png" in o.get("data", {}))
-
-
-def ledger_rows(nb: NotebookNode) -> list[dict]:
-    """Measured values that a notebook left in its outputs (see `claims.Ledger`), the last one of each kind."""
-    outputs = [o for cell in nb.cells for o in cell.get("outputs", [])]
-    rows = [row for o in outputs for row in o.get("data", {}).get(LEDGER_MIME, [])]
-    return list({(row["model"], row["metric"]): row for row in rows}.values())
-
-
 def describe(nb: NotebookNode, href: str) -> dict:
-    """What the index says of a notebook: title, question, picture, status, seconds, claims, error."""
+    """What the index says of a notebook: title, question, picture, status, time, claims, error."""
     texts = [c.source for c in nb.cells if c.cell_type == "markdown" and not inserted(c)]
     renderer = Renderer(exclude_anchor_links=True)
     first = MarkdownWithMath(renderer=renderer).render(next((t for t in texts if "# " in t), ""))
-    paragraphs = [plain(p).removeprefix("The question: ") for p in re.findall(r"<p>(.*?)</p>", first, re.S)]
-    asked = [p[: p.index("?") + 1] for p in paragraphs if "?" in p] or [p for p in paragraphs if p]
+    paragraphs = [plain(text) for text in re.findall(r"<p>(.*?)</p>", first, re.S)]
+    paragraphs = [text.removeprefix("The question: ") for text in paragraphs if text]
+    questions = [text[: text.index("?") + 1] for text in paragraphs if "?" in text]
+    question = next(iter(questions or paragraphs), "")
+    title = next((text for level, _, text in renderer.headings if level == 1), Path(href).stem)
     pictures = list(images(nb))
     named = [o for o in pictures if o.metadata.get("screenshot")]
-    named.sort(key=lambda o: not o.metadata.screenshot.endswith("_scrubber"))  # what moves makes the best cover
+    # what moves makes the best cover
+    named.sort(key=lambda o: not o.metadata.screenshot.endswith("_scrubber"))
     best = next(iter(named or pictures), None)
-    eon, run = nb.metadata.get("eon", {}), nb.metadata.get("papermill", {})
-    seconds = eon.get("seconds") or run.get("duration") or 0
+    eon = nb.metadata.get("eon", {})
+    seconds = eon.get("seconds") or nb.metadata.get("papermill", {}).get("duration") or 0
     return {
         "href": href,
-        "title": next((text for level, _, text in renderer.headings if level == 1), Path(href).stem),
-        "question": asked[0][:1].upper() + asked[0][1:] if asked else "",
+        "title": title,
+        "question": question[:1].upper() + question[1:],
         "picture": best.data["image/png"].replace("\n", "") if best else "",
         "status": eon.get("status", ""),
         "seconds": seconds,
@@ -139,54 +131,17 @@ def describe(nb: NotebookNode, href: str) -> dict:
     }
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 8 s, 2 min 5 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def count_claims(nb: NotebookNode) -> str:
-    """What the lines of the claims table say, counted: "5 claims hold, 1 not at this preset"."""
-    outputs = [o for cell in nb.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
-    text = "\n".join(o.text for o in outputs)
-    said = {HOLDS: "claims hold", NOT_HERE: NOT_HERE, OPEN: OPEN}
-    counts = {words: len(re.findall(rf"^{status}  ", text, re.M)) for status, words in said.items()}
-    return ", ".join(f"{count} {words}" for words, count in counts.items() if count)
-
-
-def pivot(rows: Sequence[dict]) -> list[list[str]]:
-    """Ledger rows as a table: a head, then a line per phase and model with a column per measured metric."""
-    rows = [r for r in rows if r["metric"] != "notebook"]
-    metrics = list(dict.fromkeys((r["metric"], r["unit"]) for r in rows))
-    lines = list(dict.fromkeys((r["phase"], r["model"]) for r in rows))
-    cells = {(r["phase"], r["model"], r["metric"], r["unit"]): number(r["value"], r["unit"]) for r in rows}
-    names = [(metric.upper() if metric in ("psnr", "ssim") else metric, unit) for metric, unit in metrics]
-    said = [
-        name if name.split()[0] in (unit, "seconds") or not unit else f"{name} ({unit})" for name, unit in names
-    ]
-    head = ["phase", "model", *said]
-    return [head, *([*line, *(cells.get((*line, *metric), "") for metric in metrics)] for line in lines)]
-
-
-def number(value: float | None, unit: str) -> str:
-    """A measured value, rounded to what a reader can use; None is what a run did not reach."""
-    if value is None:
-        return "not reached"
-    digits = {"%": 1, "dB": 1, "points": 1, "s": 0 if value >= 10 else 1}.get(unit)
-    if digits is None:
-        digits = 0 if value == round(value) else 3
-    return f"{value:,.{digits}f}"
-
-
 def take_widgets(nb: NotebookNode) -> dict:
-    """Replace every widget view by a place for it, and return what the places need: models, code, styles.
+    """Replace every widget view by a place for it; returns what these need: models, code, styles.
 
-    A view keeps its poster in its place until it runs. A view without saved state, or of a widget that is no
-    anywidget, is only its poster, or a line that says where it lives.
+    A view keeps its poster in its place until it runs. A view without saved state, or of a widget
+    that is no anywidget, is only its poster, or a line that says where it lives.
     """
     saved = nb.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     store: dict[str, dict] = {"models": {}, "esm": {}, "css": {}}
-    for output in [o for cell in nb.cells for o in cell.get("outputs", []) if VIEW in o.get("data", {})]:
+    for output in outputs(nb):
+        if VIEW not in output.get("data", {}):
+            continue
         key = output.data.pop(VIEW)["model_id"]
         model = saved.get(key, {})
         if model.get("model_module") == "anywidget":
@@ -199,17 +154,18 @@ def take_widgets(nb: NotebookNode) -> dict:
             alt = html.escape(output.get("metadata", {}).get("image/png", {}).get("alt", ""))
             png = output.data.get("image/png", "").replace("\n", "")
             poster = f'<img src="data:image/png;base64,{png}" alt="{alt}">' if png else ""
-            output.data = {"text/html": f'<div class="eon-widget" data-model="{key}">{poster}</div>'}
+            place = f'<div class="eon-widget" data-model="{key}">{poster}</div>'
+            output.data = {"text/html": place}
         elif not {"image/png", "text/html"} & set(output.data):
-            note = "This control needs a running kernel: open the notebook in JupyterLab to move it."
-            output.data = {"text/html": f'<p class="note">{note}</p>'}
+            note = "This control needs a running kernel: open the notebook in JupyterLab to move it"
+            output.data = {"text/html": f'<p class="note">{note}.</p>'}
     nb.metadata.pop("widgets", None)
     return store if store["models"] else {}
 
 
 def drop_code_styles(nb: NotebookNode) -> None:
-    """Take from IPython's highlighted source the style sheet that knows light pages only; the page has its own."""
-    for output in [o for cell in nb.cells for o in cell.get("outputs", [])]:
+    """Take the style sheet from IPython's highlighted source; it knows light pages only."""
+    for output in outputs(nb):
         markup = output.get("data", {}).get("text/html", "")
         if 'class="highlight"' in markup:
             output.data["text/html"] = re.sub(r"<style>.*?</style>", "", markup, flags=re.S)
@@ -235,7 +191,7 @@ def render_cells(nb: NotebookNode) -> tuple[str, list[tuple[str, str]]]:
 
 
 def mend_links(body: str, known: set[str], source: Path) -> str:
-    """Links between notebooks lead to their pages, a file that is no page here is no link, pictures are put in."""
+    """Let links to notebooks lead to their pages, drop links to other files, embed pictures."""
 
     def link(found: re.Match) -> str:
         target = Path(found[1]).with_suffix(".html").name
@@ -252,12 +208,23 @@ def mend_links(body: str, known: set[str], source: Path) -> str:
     return re.sub(r'(<img\b[^>]*?\bsrc=")(?![a-z]+:|/)([^"]+)', picture, body)
 
 
-def notebook_to_html(path: Path, out: Path, pages: Sequence[dict] = (), source: Path = NOTEBOOKS) -> dict:
+def notebook_to_html(
+    path: Path, out: Path, pages: Sequence[dict] = (), source: Path = NOTEBOOKS
+) -> dict:
     """Write one notebook (or a Markdown file) as a page that needs nothing beside it.
 
-    `pages` are the descriptions of all pages of the site, in order, for contents and links; `source` is the
-    folder that the notebook's relative picture paths start from. Returns the page's own description. Raises
-    FileNotFoundError for a missing file and ValueError for one that is no notebook.
+    Args:
+        path: of the notebook.
+        out: the page.
+        pages: the descriptions of all pages of the site, in order, for contents and links.
+        source: the folder that the notebook's relative picture paths start from.
+
+    Returns:
+        The page's own description.
+
+    Raises:
+        FileNotFoundError: for a missing file.
+        ValueError: for a file that is no notebook.
     """
     nb = read(path)
     page = describe(nb, out.name)
@@ -297,20 +264,27 @@ def read(path: Path) -> NotebookNode:
 def build_site(run: Path, notebooks: Path = NOTEBOOKS) -> Path:
     """Build the site of one run into `run`/site: a page per notebook and an index.
 
-    `notebooks` is where the notebooks came from: its Markdown files become pages too. Returns the path of
-    index.html. Raises FileNotFoundError when `run` holds no notebook.
+    Args:
+        run: the folder of the run.
+        notebooks: where the notebooks came from; its Markdown files become pages too.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        FileNotFoundError: when `run` holds no notebook.
     """
     executed = sorted(run.glob("*.ipynb"))
     if not executed:
-        raise FileNotFoundError(f"{run} holds no executed notebook; make one with: python -m eon_utils run")
+        advice = "make one with: python -m eon_utils run"
+        raise FileNotFoundError(f"{run} holds no executed notebook; {advice}")
     out = run / "site"
     out.mkdir(parents=True, exist_ok=True)
     sources = [*executed, *sorted(notebooks.glob("*.md"))]
     pages = [describe(read(path), f"{path.stem}.html") for path in sources]
     for path, page in zip(sources, pages, strict=True):
         notebook_to_html(path, out / page["href"], pages, notebooks)
-    ledger = run / "ledger.json"
-    rows = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else []
+    rows = read_ledger(run / "ledger.json")
     facts = {key: sorted({str(r[key]) for r in rows}) for key in ("preset", "seed", "device")}
     index = out / "index.html"
     text = TEMPLATES.get_template("site.html").render(

@@ -16,10 +16,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from eon_utils.course import runner as course
-from eon_utils.course import publish as release
-from eon_utils.course import site
 from eon_utils.__main__ import main
+from eon_utils.course import outputs, publish, runner, site
+from eon_utils.course.ledger import read_ledger
+from eon_utils.course.parameters import plan
 
 PARAMETERS = """preset = "laptop"  # smoke, laptop or full
 seed = 0  # a whole number
@@ -32,10 +32,13 @@ SHOW = """from IPython.display import display
 display({"image/png": "%s", "text/plain": "a figure"}, raw=True,
         metadata={"image/png": {"alt": "one <red> pixel"}, "screenshot": "tiny_red"})"""
 MEASURE = """from IPython.display import display
-row = {"phase": "01", "model": "V1", "metric": "accuracy", "value": 97.25, "unit": "%", "preset": preset,
-       "seed": seed, "device": "cpu"}
-data = {"text/html": "<b>table</b>", "text/plain": "table", "application/vnd.eon.ledger+json": [row]}
-display(data, raw=True)"""
+row = {"phase": "01", "model": "V1", "metric": "accuracy", "value": 97.25, "unit": "%",
+       "preset": preset, "seed": seed, "device": "cpu"}
+ledger = "application/vnd.eon.ledger+json"
+display({"text/html": "<b>table</b>", "text/plain": "table", ledger: [row]}, raw=True)"""
+CLAIMS = r"""# NBVAL_CHECK_OUTPUT
+print('holds               it works\nnot at this preset  it learns')"""
+README = "# Tiny\n<!-- ledger:begin -->\nold\n<!-- ledger:end -->\nafter\n"
 WIDGET = """import anywidget, traitlets
 class Tiny(anywidget.AnyWidget):
     _esm = "export default { render({ model, el }) { el.textContent = model.get('text'); } }"
@@ -77,7 +80,7 @@ def tiny(tmp_path_factory):
             SHOW % pixel(),
             MEASURE,
             WIDGET,
-            "# NBVAL_CHECK_OUTPUT\nprint('holds               it works\\nnot at this preset  it learns')",
+            CLAIMS,
         ],
     )
     write(
@@ -85,33 +88,37 @@ def tiny(tmp_path_factory):
         ["md # Own", "print(images, frames)"],
         PARAMETERS + "\nframes = 5  # how many",
     )
-    (root / "notebooks" / "glossary.md").write_text("# Glossary\n\nWords. [Works](01_works.ipynb)\n")
-    (root / "README.md").write_text("# Tiny\n<!-- ledger:begin -->\nold\n<!-- ledger:end -->\nafter\n")
+    glossary = "# Glossary\n\nWords. [Works](01_works.ipynb)\n"
+    (root / "notebooks" / "glossary.md").write_text(glossary)
+    (root / "README.md").write_text(README)
     Image.new("RGB", (2, 2)).save(root / "drawn.png")
     return root
 
 
 @pytest.fixture(scope="module")
 def ran(tiny, tmp_path_factory):
-    """One run of the tiny course from the command line, on a machine whose own `python3` kernels are broken."""
+    """One run of the tiny course from the command line, where the user's `python3` is broken."""
     home = tmp_path_factory.mktemp("home")
     for folder in ("data", "path"):
         kernel = home / folder / "kernels" / "python3"
         kernel.mkdir(parents=True)
         spec = {"argv": ["/nowhere/python", "-f", "{connection_file}"], "display_name": "broken"}
         (kernel / "kernel.json").write_text(json.dumps(spec | {"language": "python"}))
-    broken = {"HOME": str(home), "JUPYTER_DATA_DIR": str(home / "data"), "JUPYTER_PATH": str(home / "path")}
+    env = {k: v for k, v in os.environ.items() if k != "JUPYTER_PREFER_ENV_PATH"}
+    env["HOME"] = str(home)
+    env["JUPYTER_DATA_DIR"] = str(home / "data")
+    env["JUPYTER_PATH"] = str(home / "path")
     (home / "mine").mkdir()
-    words = f"run --preset smoke --root {tiny} --out {tiny}/runs/one -p seed=3 -p images mine -p frames=7".split()
-    env = {k: v for k, v in os.environ.items() if k != "JUPYTER_PREFER_ENV_PATH"} | broken
-    done = subprocess.run(
-        [sys.executable, "-m", "eon_utils", *words], cwd=home, env=env, capture_output=True, text=True, timeout=300
-    )
+    words = f"run --preset smoke --root {tiny} --out {tiny}/runs/one".split()
+    words += ["-p", "seed=3", "-p", "images", "mine", "-p", "frames=7"]
+    command = [sys.executable, "-m", "eon_utils", *words]
+    done = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=300)
     return done, tiny / "runs" / "one", home
 
 
-def outputs(path):
-    return "\n".join(o.get("text", "") for c in nbformat.read(path, 4).cells for o in c.get("outputs", []))
+def printed_in(path):
+    nb = nbformat.read(path, 4)
+    return "\n".join(output.get("text", "") for output in outputs.outputs(nb))
 
 
 # --- parameters are checked before anything runs ---
@@ -120,7 +127,10 @@ def outputs(path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-p", "sed=3"], ["unknown parameter sed", "preset, seed, size, steps, lr, images, resume", "frames"]),
+        (
+            ["-p", "sed=3"],
+            ["unknown parameter sed", "preset, seed, size, steps, lr, images", "frames"],
+        ),
         (["-p", "steps=abc"], ["steps=abc", "int or None"]),
         (["-p", "steps=1.5"], ["steps=1.5", "int or None"]),
         (["-p", "size=abc"], ["size=abc", "int or float or list or None"]),
@@ -146,7 +156,7 @@ def test_refused_before_anything_runs(tiny, capsys, words, said):
 
 def test_plan_types_and_shares_parameters(tiny):
     given = {"lr": "1e-2", "resume": "true", "frames": "7", "steps": "none", "size": "[64, 48]"}
-    jobs = dict(course.plan(course.select(root=tiny), "laptop", given))
+    jobs = dict(plan(runner.select(root=tiny), "laptop", given))
     by_name = {path.name: values for path, values in jobs.items()}
     assert by_name["01_works.ipynb"] == {"lr": 0.01, "resume": True, "size": [64, 48]}
     assert by_name["02_own.ipynb"] == {"lr": 0.01, "resume": True, "size": [64, 48], "frames": 7}
@@ -167,22 +177,23 @@ def test_failure_is_told_and_the_rest_goes_on(ran):
     assert "00_breaks failed at cell [4]: ZeroDivisionError: division by zero" in done.stdout
     assert re.search(r"01_works +ok .*1 claims hold, 1 not at this preset", done.stdout)
     assert re.search(r"01 +V1 +97\.2", done.stdout)
-    assert "so far" in outputs(out / "00_breaks.ipynb") and "never" not in outputs(out / "00_breaks.ipynb")
+    printed = printed_in(out / "00_breaks.ipynb")
+    assert "so far" in printed and "never" not in printed
     assert "ZeroDivisionError" in (out / "log.txt").read_text()
     assert (out.parent / "latest").resolve() == out.resolve()
 
 
 def test_the_kernel_is_the_environments_own(ran):
-    printed = outputs(ran[1] / "01_works.ipynb")
+    printed = printed_in(ran[1] / "01_works.ipynb")
     assert sys.prefix in printed and "smoke 3" in printed
 
 
 def test_own_pictures_are_found_from_where_the_user_stands(ran):
-    assert f"{ran[2].resolve()}/mine 7" in outputs(ran[1] / "02_own.ipynb")
+    assert f"{ran[2].resolve()}/mine 7" in printed_in(ran[1] / "02_own.ipynb")
 
 
 def test_ledger_is_collected(ran):
-    rows = json.loads((ran[1] / "ledger.json").read_text())
+    rows = read_ledger(ran[1] / "ledger.json")
     assert [r["value"] for r in rows if r["metric"] == "accuracy"] == [97.25]
     timed = [r for r in rows if r["metric"] == "notebook"]
     assert [r["phase"] for r in timed] == ["00", "01", "02"] and all(r["seed"] == 3 for r in timed)
@@ -200,19 +211,22 @@ def test_jupyterlab_will_trust_the_run(ran, monkeypatch):
 
 @pytest.fixture(scope="module")
 def pages(ran):
-    return {path.name: path.read_text(encoding="utf-8") for path in (ran[1] / "site").glob("*.html")}
+    built = (ran[1] / "site").glob("*.html")
+    return {path.name: path.read_text(encoding="utf-8") for path in built}
 
 
 def test_site_has_every_page(pages):
-    assert set(pages) == {"index.html", "00_breaks.html", "01_works.html", "02_own.html", "glossary.html"}
+    names = {"index", "00_breaks", "01_works", "02_own", "glossary"}
+    assert set(pages) == {f"{name}.html" for name in names}
     index = pages["index.html"]
     assert "Does it work?" in index and "97.2" in index and "1 claims hold" in index
     assert "failed" in index and "ZeroDivisionError: division by zero" in index
 
 
 def test_site_loads_nothing_from_outside(pages):
+    address = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"")
     for name, page in pages.items():
-        loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"", page)
+        loaded = address.findall(page)
         assert all(url.startswith("data:") for url in loaded), name
         assert not re.search(r"@import|url\((?!data:)|\bfrom [\"']http", page), name
 
@@ -228,7 +242,8 @@ def test_site_page_keeps_what_was_shown(pages):
     assert 'alt="one &lt;red&gt; pixel"' in page and "<b>table</b>" in page
     assert "<mfrac>" in page and "<code>$x$</code>" in page
     assert 'href="00_breaks.html#Sums"' in page and "setup.cfg" not in page
-    assert re.search(r'alt="drawn"[^>]*src="data:image/png|src="data:image/png[^>]*alt="drawn"', page)
+    picture = re.search(r"<img[^>]*drawn[^>]*>", page)[0]
+    assert 'alt="drawn"' in picture and 'src="data:image/png' in picture
     assert re.search(r"<summary>Hint</summary>\s*<p><em>so</em></p>\s*</details>", page)
     assert '<a href="#Sums">Sums</a>' in page and 'rel="prev"' in page and 'rel="next"' in page
     assert 'href="01_works.html"' in pages["glossary.html"]
@@ -239,7 +254,8 @@ def test_site_page_carries_the_widget(pages):
     key = re.search(r'class="eon-widget" data-model="(\w+)"', page)[1]
     store = json.loads(re.search(r'id="eon-widgets">(.*?)</script>', page, re.S)[1])
     assert store["models"][key]["state"]["text"] == "</script>"
-    assert "export default" in store["esm"][store["models"][key]["esm"]] and ".tiny { color: red }" in page
+    script = store["esm"][store["models"][key]["esm"]]
+    assert "export default" in script and ".tiny { color: red }" in page
 
 
 def test_failed_page_says_where(pages):
@@ -265,20 +281,26 @@ def test_formula_that_cannot_be_read_is_shown_as_written():
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
 def test_ctrl_c_keeps_what_is_there(tmp_path):
-    slow = ["md # Slow", "print('begun')", f"import time; open(r'{tmp_path}/on', 'w').close(); time.sleep(90)"]
-    write(tmp_path / "notebooks" / "00_slow.ipynb", slow)
+    wait = f"import time; open(r'{tmp_path}/on', 'w').close(); time.sleep(90)"
+    write(tmp_path / "notebooks" / "00_slow.ipynb", ["md # Slow", "print('begun')", wait])
     write(tmp_path / "notebooks" / "01_never.ipynb", ["md # Never"])
-    words = [sys.executable, "-m", "eon_utils", "run", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
-    process = subprocess.Popen(words, start_new_session=True, preexec_fn=heard, **pipes)
+    words = ["run", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eon_utils", *words],
+        start_new_session=True,
+        # a shell's background jobs ignore Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     while not (tmp_path / "on").exists() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
-    assert "begun" in outputs(tmp_path / "out" / "00_slow.ipynb")
+    assert "begun" in printed_in(tmp_path / "out" / "00_slow.ipynb")
     assert "interrupted" in (tmp_path / "out" / "site" / "index.html").read_text()
     assert not (tmp_path / "out" / "01_never.ipynb").exists()
 
@@ -289,8 +311,9 @@ def test_ctrl_c_keeps_what_is_there(tmp_path):
 def test_notebooks_are_saved_clean(tmp_path, capsys):
     folder = tmp_path / "notebooks"
     write(folder / "00_breaks.ipynb", ["md # Breaks", "1 / 0"])
-    write(folder / "01_works.ipynb", ["md # Works", SHOW % pixel(), MEASURE, WIDGET, "print(1)\nprint(2)"])
-    (tmp_path / "README.md").write_text("# T\n<!-- ledger:begin -->\nold\n<!-- ledger:end -->\nafter\n")
+    works = ["md # Works", SHOW % pixel(), MEASURE, WIDGET, "print(1)\nprint(2)"]
+    write(folder / "01_works.ipynb", works)
+    (tmp_path / "README.md").write_text(README)
     (tmp_path / "screenshots").mkdir()
     (tmp_path / "screenshots" / "stale.png").write_bytes(b"")
     untouched = (folder / "00_breaks.ipynb").read_text()
@@ -298,23 +321,23 @@ def test_notebooks_are_saved_clean(tmp_path, capsys):
     assert (folder / "00_breaks.ipynb").read_text() == untouched
     nb = nbformat.read(folder / "01_works.ipynb", 4)
     text = (folder / "01_works.ipynb").read_text()
-    assert site.VIEW not in text and "widgets" not in nb.metadata and "papermill" not in text
+    assert outputs.VIEW not in text and "widgets" not in nb.metadata and "papermill" not in text
     assert [c.id for c in nb.cells] == [f"cell-{i:02d}" for i in range(1, len(nb.cells) + 1)]
     assert [c.execution_count for c in nb.cells if c.cell_type == "code"] == [1, 2, 3, 4, 5]
-    assert nb.metadata.kernelspec.name == "python3" and nb.metadata.eon.code_sha256 == release.code_hash(nb)
-    assert [r["metric"] for r in json.loads((tmp_path / "data" / "ledger.json").read_text())] == [
-        "accuracy",
-        "notebook",
-    ]
+    assert nb.metadata.kernelspec.name == "python3"
+    assert nb.metadata.eon.code_sha256 == publish.code_hash(nb)
+    ledger = read_ledger(tmp_path / "data" / "ledger.json")
+    assert [row["metric"] for row in ledger] == ["accuracy", "notebook"]
     assert [p.name for p in (tmp_path / "screenshots").glob("*")] == ["tiny_red.png"]
     readme = (tmp_path / "README.md").read_text()
     assert "| 01 | V1 | 97.2 |" in readme and "old" not in readme and readme.endswith("after\n")
 
-    nb.cells[1].source += "\n# edited"  # outputs are older than the code now, and cleaning must not hide it
+    # outputs are older than the code now, and cleaning must not hide it
+    nb.cells[1].source += "\n# edited"
     nbformat.write(nb, folder / "01_works.ipynb")
     assert main(["notebooks", "--clean-only", "--only", "01", "--root", str(tmp_path)]) == 0
     nb = nbformat.read(folder / "01_works.ipynb", 4)
-    assert nb.metadata.eon.code_sha256 != release.code_hash(nb)
+    assert nb.metadata.eon.code_sha256 != publish.code_hash(nb)
 
 
 def test_a_notebook_edited_while_it_ran_is_left_alone(tmp_path, capsys):
@@ -322,7 +345,7 @@ def test_a_notebook_edited_while_it_ran_is_left_alone(tmp_path, capsys):
     write(path, ["md # A", "print(1)"])
     done = nbformat.read(path, 4)
     write(path, ["md # A", "print(2)"])
-    assert not release.take_outputs(path, done)
+    assert not publish.take_outputs(path, done)
     assert "print(2)" in path.read_text() and "edited while it ran" in capsys.readouterr().out
 
 
@@ -335,7 +358,7 @@ def test_student_copies(tmp_path, capsys):
     nbformat.write(nb, path)
     assert main(["student", "--root", str(tmp_path)]) == 0
     copy = nbformat.read(tmp_path / "student" / "01_a.ipynb", 4)
-    assert copy.cells[-1].source == release.YOUR_TURN and copy.cells[-2].outputs == []
+    assert copy.cells[-1].source == publish.YOUR_TURN and copy.cells[-2].outputs == []
     assert "the answer" in path.read_text()
     assert main(["student", "--root", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
@@ -347,5 +370,5 @@ def test_latest_may_be_a_text_file(tmp_path, monkeypatch):
 
     (tmp_path / "one").mkdir()
     monkeypatch.setattr("pathlib.Path.symlink_to", no_links)
-    course.point_latest(tmp_path / "one")
-    assert course.latest_run(tmp_path) == (tmp_path / "one").resolve()
+    runner.point_latest(tmp_path / "one")
+    assert runner.latest_run(tmp_path) == (tmp_path / "one").resolve()

@@ -1,0 +1,155 @@
+"""The parameters of notebooks, checked before anything runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+
+from eon_utils.config import PRESETS
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "list": (list,),
+    "None": (type(None),),
+}
+KINDS_OF_NONE = [
+    "int",
+    "float",
+    "list",
+    "None",
+]  # where the default is a plain None
+OWN_FILES = ("images", "videos")  # parameters that name a folder of the user's
+
+
+class Parameter(NamedTuple):
+    """The default of a parameter, and the names of the types that it may have, keys of KINDS."""
+
+    default: Any
+    kinds: list[str]
+
+
+def parameters(notebook: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook by name, from the assignments in its cell tagged `parameters`.
+
+    The kinds come from the annotation (`steps: int | None = None`), else from the default.
+    """
+    known = {}
+    for statement in ast.parse(_parameters_cell(notebook)).body:
+        if isinstance(statement, ast.Assign):
+            target = statement.targets[0]
+            annotation = None
+        elif isinstance(statement, ast.AnnAssign):
+            target = statement.target
+            annotation = statement.annotation
+        else:
+            continue
+        if statement.value is not None:
+            default = ast.literal_eval(statement.value)
+            known[ast.unparse(target)] = Parameter(default, _kinds(default, annotation))
+    return known
+
+
+def _parameters_cell(notebook: Path) -> str:
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            return cell.source
+    return ""
+
+
+def _kinds(default: object, annotation: ast.expr | None) -> list[str]:
+    if annotation is not None:
+        text = ast.unparse(annotation)
+        kinds = [kind for kind in KINDS if re.search(rf"\b{kind}\b", text)]
+        if kinds:
+            return kinds
+    if default is None:
+        return KINDS_OF_NONE
+    kind = type(default).__name__
+    return ["list" if kind == "tuple" else kind]
+
+
+def parse_value(name: str, text: str, kinds: Sequence[str]) -> Any:  # noqa: ANN401
+    """A parameter as it was typed on the command line, as one of `kinds`.
+
+    Raises:
+        ValueError: for a value of another kind, or a negative number.
+
+    Examples:
+        >>> parse_value("size", "[64, 48]", ["int", "list", "None"])
+        [64, 48]
+    """
+    value = _literal(text)
+    if any(_is_kind(value, kind) for kind in kinds):
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{name}={text} is out of range: it must not be negative")
+        return value
+    if "str" in kinds:
+        return text
+    raise ValueError(f"{name}={text} has the wrong type: it must be {' or '.join(kinds)}")
+
+
+def _literal(text: str) -> object:
+    """What a text means in Python, in any case of true, false and none; else the text itself."""
+    words = {"true": "True", "false": "False", "none": "None"}
+    try:
+        value = ast.literal_eval(words.get(text.lower(), text))
+    except (ValueError, SyntaxError):
+        return text
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _is_kind(value: object, kind: str) -> bool:
+    if isinstance(value, bool):  # which Python counts among the whole numbers
+        return kind == "bool"
+    return isinstance(value, KINDS[kind])
+
+
+def plan(
+    notebooks: Sequence[Path], preset: str, settings: Mapping[str, str]
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Each notebook with the parameters that it has and that differ from its own defaults.
+
+    Args:
+        notebooks: their paths.
+        preset: "smoke", "laptop" or "full".
+        settings: parameter -> value, as typed on the command line.
+
+    Raises:
+        ValueError: for an unknown preset, a parameter that none of the notebooks has, or a value of
+            the wrong type.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset} is unknown; choose one of {', '.join(PRESETS)}")
+    known = {path: parameters(path) for path in notebooks}
+    allowed = ["preset"]
+    for of_notebook in known.values():
+        allowed += [name for name in of_notebook if name not in allowed]
+    for name in settings:
+        if name not in allowed:
+            message = f"unknown parameter {name}; these notebooks have: {', '.join(allowed)}"
+            raise ValueError(message)
+    settings = {**settings, "preset": preset}
+    return [(path, _changed(of_notebook, settings)) for path, of_notebook in known.items()]
+
+
+def _changed(known: Mapping[str, Parameter], settings: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that a notebook knows and that differ from its defaults, as values."""
+    values = {}
+    for name, text in settings.items():
+        if name not in known:
+            continue
+        value = parse_value(name, text, known[name].kinds)
+        if name in OWN_FILES and value and Path(value).expanduser().exists():
+            # absolute, because the kernel works in the notebooks' folder
+            value = str(Path(value).expanduser().resolve())
+        if value != known[name].default:
+            values[name] = value
+    return values
