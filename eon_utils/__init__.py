@@ -1,4 +1,4 @@
-"""Eye of Newt: what the notebooks share. `import eon_utils as eon` loads nothing; a name loads what it needs.
+"""Eye of Newt: what the notebooks share. The import loads nothing; a name loads what it needs.
 
 The names are listed in `__init__.pyi`; the folders are the wings of the house (see README).
 """

@@ -13,65 +13,81 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from itertools import islice, repeat
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 from tqdm.auto import tqdm
 
 from eon_utils.config import RUNS, device
+from eon_utils.training import checkpoint
+from eon_utils.training.history import History, snapshot_steps, to_uint8
 
-SNAPSHOTS, SNAPSHOT_WIDTH = 60, 256
-
-
-@dataclass
-class History:
-    """What a run leaves behind; step k means: after k updates."""
-
-    loss: list[float] = field(default_factory=list)  # one a step
-    accuracy: list[float] = field(default_factory=list)  # one a step, a fraction; empty if not logged
-    seconds: list[float] = field(default_factory=list)  # training time so far, one a step
-    snapshot_steps: list[int] = field(default_factory=list)
-    snapshots: list[np.ndarray] = field(default_factory=list)  # uint8, each (N, H, W, 3); films (N, K, H, W, 3)
-    measures: list[dict[str, float]] = field(default_factory=list)  # one a snapshot: what `measure` returned
-    target: np.ndarray | None = None  # uint8, as a snapshot
-    context: np.ndarray | None = None  # uint8 (N, C, H, W, 3): the frames from which a film is predicted
-
-    def first(self, accuracy: float) -> tuple[int, float] | None:
-        """Step and seconds at which the logged accuracy first reached a level; None if it never did."""
-        step = next((i for i, a in enumerate(self.accuracy) if a >= accuracy), None)
-        return None if step is None else (step, self.seconds[step])
+GO_ON, TIME_IS_UP, STOP = (
+    0,
+    1,
+    2,
+)  # what a process asks for after a step; the highest of all holds for all
+SAVE_EVERY = 60.0  # seconds between checkpoints
+SHOW_EVERY = 0.1  # seconds between updates of the live panel
 
 
 class TrainingRun:
     """One training of one model. The loop is yours:
 
-        run = TrainingRun(model, steps=1000, lr=3e-3, probe=photos, name="02-v4")
+        run = TrainingRun(model, steps=1000, lr=3e-3, watched=photos, name="02-v4")
         async for step, batch in run.batches(photos):     # a plain `for` in scripts
             loss = F.huber_loss(run(batch), batch)
             run.step(loss)
 
-    `async for` hands control back for a moment at each screen update: that is what lets the Stop button through
-    while a cell runs. Stop and the interrupt button end the loop after the current step; everything so far stays
-    usable. A loss that is NaN or above `explode` times the first one ends the loop too, in the last good state.
+    `async for` hands control back for a moment at each screen update: that is what lets the Stop
+    button through while a cell runs. Stop and the interrupt button end the loop after the current
+    step; everything so far stays usable. A loss that is NaN or above `explode` times the first one
+    ends the loop too, in the last good state.
 
-    model, optimizer: any; without an optimizer, Adam(lr), fused (one pass over the weights). warmup: over so many
-    steps the rate rises from 0. cooldown: over this last share of the steps it falls to 0, which settles what a
-    constant rate keeps shaking. steps: updates in all. probe: images (N, 3, H, W) in [0, 1] reconstructed at <= 60
-    log-spaced steps, and at `marks`; or what a film is predicted from, frames (N, C, 3, H, W) as a rule. target:
-    what the results should be (default: the probe), for a film (N, K, 3, H, W). predict: (model, probe) ->
-    results, shaped as the target (default: model(probe)). measure: called with the model (eval mode, no gradient)
-    at the same steps, returns numbers to keep. live: a panel of `live_panel()`, or None. resume: go on from the
-    checkpoint `folder/name.safetensors` if there is one. fabric: for several GPUs, nodes or another precision; the
-    default is one device. tensorboard: also log there. Raises ValueError for a checkpoint of something else, and
-    when results and target differ in shape.
+    With several processes each sees its share of every batch, all go the same way after each step,
+    and when one is lost the others save a checkpoint and end with an error.
+
+    Args:
+        model: any module.
+        steps: updates in all.
+        name: of the run and its checkpoint.
+        lr: learning rate of the default optimizer, Adam, fused (one pass over the weights).
+        optimizer: another one.
+        warmup: over so many steps the learning rate rises from 0.
+        cooldown: over this last share of the steps it falls to 0, which settles what a constant one
+            keeps shaking.
+        seconds: end after so many of training, if `steps` do not end it before; the cool-down falls
+            with them.
+        clip_norm: the largest norm of all gradients together; longer ones are scaled to it.
+        average: keep a moving average of the weights with this decay per step, `trained`.
+        watched: what the model returns of these is kept at <= 60 log-spaced steps, and at `marks`:
+            images (N, 3, H, W) in [0, 1]; or what a film is predicted from, frames (N, C, 3, H, W)
+            as a rule.
+        target: what should come of `watched` (default: the same), for a film (N, K, 3, H, W).
+        predict: (model, watched) -> results, shaped as the target (default: model(watched)).
+        marks: further steps at which to look.
+        measure: called with the model (eval mode, no gradient) at the same steps, returns numbers
+            to keep.
+        explode: how many times the first loss is too much.
+        resume: go on from the checkpoint `folder/name.safetensors` if there is one.
+        live: a panel of `live_panel()`, or None.
+        folder: of the checkpoint; the default is `runs/checkpoints`, or `$EON_CHECKPOINTS`.
+        fabric: for several GPUs, nodes or another precision; the default is one device.
+        tensorboard: also log there.
+
+    Raises:
+        ValueError: for a checkpoint of something else, and when results and target differ in shape.
     """
 
     def __init__(
@@ -81,145 +97,267 @@ class TrainingRun:
         *,
         name: str,
         lr: float = 1e-3,
+        optimizer: torch.optim.Optimizer | None = None,
         warmup: int = 0,
         cooldown: float = 0.0,
-        optimizer: torch.optim.Optimizer | None = None,
-        probe: Tensor | None = None,
+        seconds: float | None = None,
+        clip_norm: float | None = None,
+        average: float | None = None,
+        watched: Tensor | None = None,
         target: Tensor | None = None,
         predict: Callable[[nn.Module, Tensor], Tensor] | None = None,
         marks: tuple[int, ...] = (),
         measure: Callable[[nn.Module], dict[str, float]] | None = None,
         explode: float = 1e4,
         resume: bool = False,
-        live: Any = None,  # noqa: ANN401  (a LivePanel: one floor up, so not imported here)
+        live: Any = None,  # noqa: ANN401  (a LivePanel: a wing further down, so not imported here)
         folder: str | Path | None = None,
         fabric: Fabric | None = None,
         tensorboard: bool = False,
     ) -> None:
+        self.steps = steps
+        self.name = name
+        self.warmup = warmup
+        self.cooldown = cooldown
+        self.seconds = seconds
+        self.clip_norm = clip_norm
+        self.explode = explode
+        self.measure = measure
+        self.live = live
         self.fabric = fabric or Fabric(accelerator=device().type, devices=1)
         self.module = model
-        optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-        self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
-        self.rates, self.warmup, self.cooldown = [g["lr"] for g in optimizer.param_groups], warmup, cooldown
-        self.steps, self.name, self.explode, self.measure, self.live = steps, name, explode, measure, live
-        self.probe = None if probe is None else self.fabric.to_device(probe)
-        self.at = _log_spaced(steps, marks)
-        self.predict, self.history = predict or (lambda model, given: model(given)), History()
-        if probe is not None:
-            self.history.target = to_uint8(self.probe if target is None else target)
-            self.history.context = to_uint8(self.probe) if target is not None and probe.ndim == 5 else None
+        self._optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+        self.wrapped, self.optimizer = self.fabric.setup(model, self._optimizer)
+        self.average = None if average is None else moving_average(model, average)
+
+        self.history = History()
+        self.watched = None if watched is None else self.fabric.to_device(watched)
+        self.predict = predict or (lambda model, context: model(context))
+        if self.watched is not None:
+            self.history.target = to_uint8(self.watched if target is None else target)
+            if target is not None and self.watched.ndim == 5:
+                self.history.context = to_uint8(self.watched)
+        self.snapshot_steps = snapshot_steps(steps, marks)
+
         folder = Path(folder or os.environ.get("EON_CHECKPOINTS") or RUNS / "checkpoints")
         self.path = folder / f"{name}.safetensors"
-        self.done, self.status, self.stopping, self._kept_previous = 0, "new", False, False
-        self._good: tuple[int, dict[str, Tensor]] | None = None
+        self.done = 0
+        self.status = "new"
+        self.stopping = False
+        self._good_state: dict[str, Tensor] = {}
+        self._good_step = 0
         self._logs = _tensorboard(self.path.with_suffix("")) if tensorboard else None
         if resume:
             self._load()
+        self.scheduler = self._schedule()
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    @property
+    def trained(self) -> nn.Module:
+        """The model to use: with averaged weights where an average is kept, else with the last."""
+        return self.module if self.average is None else self.average.module
+
+    def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
         """The model's forward pass, on the run's device(s) and in its precision."""
         return self.wrapped(*inputs)
 
-    def batches(self, stream: Tensor | Callable[[int], Tensor]) -> _Batches:
-        """(step, batch) for each step to do. stream: one batch for all steps, or a function step -> batch."""
+    def batches(self, stream: Tensor | DataLoader) -> _Batches:
+        """(step, batch) for each step to do.
+
+        Args:
+            stream: one batch for all steps, or a loader, which begins anew when it is through. The
+                order of a loader may depend on its sampler's epoch, so that a resumed run sees what
+                it would have seen.
+        """
         return _Batches(self, stream)
 
-    def step(self, loss: Tensor, accuracy: float | Tensor | None = None) -> None:
-        """Backward pass, one optimiser step, log."""
-        if self._healthy(loss):
-            self.optimizer.zero_grad()
+    def step(
+        self, loss: Tensor, accuracy: float | Tensor | None = None, logged: Tensor | None = None
+    ) -> None:
+        """Backward pass, one step of the optimizer, log.
+
+        Args:
+            loss: a scalar.
+            accuracy: a fraction to log beside it.
+            logged: what the loss curve shows instead of the loss, a scalar.
+        """
+        value = self._healthy(loss if logged is None else logged, loss)
+        if value is None:
+            return
+        self.optimizer.zero_grad()
+        with self._peers():
             self.fabric.backward(loss)
-            self.optimizer.step()
-            self._append(loss, accuracy)
+        if self.clip_norm is not None:
+            self.fabric.clip_gradients(
+                self.wrapped, self.optimizer, max_norm=self.clip_norm, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+        self._log(value, accuracy)
 
     def log(self, loss: Tensor, accuracy: float | Tensor | None = None) -> None:
-        """Log only: for a loop that writes the backward pass and the optimiser step out itself."""
-        if self._healthy(loss):
-            self._append(loss, accuracy)
+        """Log only: for a loop that writes backward pass and optimizer step out itself."""
+        value = self._healthy(loss, loss)
+        if value is not None:
+            self._log(value, accuracy)
 
-    def _append(self, loss: Tensor, accuracy: float | Tensor | None) -> None:
-        self.history.loss.append(float(loss.detach()))
-        if accuracy is not None:
-            self.history.accuracy.append(float(accuracy))
-        if self._logs is not None:
-            self._logs.add_scalar("loss", self.history.loss[-1], self.done)
+    def save(self) -> None:
+        """Write the checkpoint. A full disk only warns."""
+        tensors = self._state()
+        tensors |= checkpoint.optimizer_state(self._optimizer)
+        tensors |= checkpoint.random_state()
+        tensors |= checkpoint.history_state(self.history)
+        facts = {"step": str(self.done), "watched": self._fingerprint()}
+        facts["measures"] = json.dumps(self.history.measures)
+        try:
+            checkpoint.write(self.path, tensors, facts)
+        except (OSError, SafetensorError) as error:  # a full disk must not end a training
+            message = f"checkpoint {self.path.name} not written ({error}); the training goes on"
+            warnings.warn(message, stacklevel=2)
 
-    def _healthy(self, loss: Tensor) -> bool:
-        value, first = float(loss.detach()), (self.history.loss or [float(loss.detach())])[0]
-        if math.isfinite(value) and value <= self.explode * max(first, 1e-12):
-            return True
-        self.status, self.stopping = "diverged", True
-        bad = self.done
-        if self._good:
-            self.done, state = self._good
-            self.module.load_state_dict(state)
-        for series in (self.history.loss, self.history.accuracy, self.history.seconds):
-            del series[self.done :]
-        self._say(
-            f"{self.name} diverged at step {bad}: loss {value:.3g}. The state of step {self.done} is kept."
-            " A lower learning rate is the usual remedy."
-        )
-        return False
+    # --- the schedule ---
 
-    def _walk(self, stream: Tensor | Callable[[int], Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """The loop around the reader's loop: what happens before, between and after the steps."""
-        batch = self.fabric.to_device(stream) if isinstance(stream, Tensor) else None
-        seconds = self.history.seconds[-1] if self.history.seconds else 0.0
-        self.status, self.stopping, told, saved = "running", False, False, time.monotonic()
-        shown, pause = 0.0, 0.1
+    def _schedule(self) -> LambdaLR:
+        """Learning rates rise linearly over the warm-up, and fall so over the cool-down."""
+        for group in self._optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return LambdaLR(self._optimizer, self._share_of_lr, last_epoch=self.done - 1)
+
+    def _share_of_lr(self, step: int) -> float:
+        rise = (step + 1) / (self.warmup + 1)
+        fall = (self.steps - step) / max(self.cooldown * self.steps, 1)
+        if self.seconds and self.cooldown:
+            left = max(1 - self.history.spent / self.seconds, 0.0)
+            fall = min(fall, left / self.cooldown)
+        return min(1.0, fall, rise)
+
+    # --- several processes ---
+
+    def _mean(self, value: float | Tensor) -> float:
+        """A number's mean over all processes."""
+        if self.fabric.world_size == 1:
+            return float(value)
+        local = torch.as_tensor(value, dtype=torch.float32, device=self.fabric.device)
+        with self._peers():
+            mean = self.fabric.all_reduce(local.detach(), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return float(mean)
+
+    def _agreed(self) -> int:
+        """What all processes do next: the most that one of them asks for."""
+        wish = GO_ON
+        if self.seconds and self.history.spent >= self.seconds:
+            wish = TIME_IS_UP
+        if self.stopping:
+            wish = STOP
+        if self.fabric.world_size == 1:
+            return wish
+        with self._peers():
+            wishes = self.fabric.all_gather(torch.tensor(wish, device=self.fabric.device))
+        return int(torch.as_tensor(wishes).max())
+
+    @contextmanager
+    def _peers(self) -> Iterator[None]:
+        """Where processes wait for each other: when one is lost the others save, and end."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.fabric.world_size == 1 or self.status == "lost":
+                raise
+            self.status = "lost"
+            self.save()
+            rank = self.fabric.global_rank
+            raise RuntimeError(
+                f"{self.name}: process {rank} of {self.fabric.world_size} lost touch with "
+                f"the others after step {self.done}. The state is kept in {self.path}; train with "
+                f"resume=True to go on from it. ({error})"
+            ) from error
+
+    # --- the loop around the reader's loop ---
+
+    def _walk(self, stream: Tensor | DataLoader) -> Iterator[tuple[int, Tensor]]:
+        """What happens before, between and after the steps."""
+        self.status = "running"
+        self.stopping = False
+        told = False
+        saved = time.monotonic()
         hidden = bool(self.live) or not sys.stderr.isatty()
         bar = tqdm(total=self.steps, initial=self.done, desc=self.name, disable=hidden)
-        if self.live:
-            self.live.start(self.name, self.steps)
+        panel = _PanelClock(self)
+        batches = self._feed(stream)
+        asked = GO_ON
         try:
             with _interrupt_stops(self):
-                while self.done < self.steps and not self.stopping:
-                    if self.done in self.at:
+                while self.done < self.steps and (asked := self._agreed()) == GO_ON:
+                    if self.done in self.snapshot_steps:
                         self._snapshot()
                     self.wrapped.train()
-                    self._set_rates()
-                    given = batch if batch is not None else self.fabric.to_device(stream(self.done))
+                    batch = next(batches)
                     start = time.perf_counter()
-                    yield self.done, given
+                    yield self.done, batch
                     if self.status == "diverged":
                         break
-                    seconds += time.perf_counter() - start
-                    self.history.seconds.append(seconds)
+                    spent = self.history.spent + time.perf_counter() - start
+                    self.history.seconds.append(spent)
                     self.done += 1
+                    self.scheduler.step()
                     bar.update()
-                    self.stopping |= bool(self.live) and self.live.stop_requested
-                    if self.live and (now := time.monotonic()) - shown > pause:
-                        self._show(seconds)
-                        shown = time.monotonic()
-                        pause = max(0.1, 3 * (shown - now))  # a film takes long to predict
-                    if not (self.live or told) and seconds > 5:
-                        told, left = True, (self.steps - self.done) * seconds / len(self.history.seconds)
-                        if left > 60:
-                            self._say(f"{self.name}: about {left / 60:.0f} minutes to go on this machine")
-                    if time.monotonic() - saved > 60:
-                        self.save()
+                    panel.update()
+                    told = told or self._tell_time_left()
+                    if time.monotonic() - saved > SAVE_EVERY:
+                        self._save_once()
                         saved = time.monotonic()
             if self.status == "running":
-                self.status = "finished" if self.done >= self.steps else "stopped"
+                self.status = "stopped" if asked == STOP and self.done < self.steps else "finished"
         finally:
             if self.status == "running":
                 self.status = "failed"
             bar.close()
-            self._finish(seconds)
+            self._finish()
 
-    def _set_rates(self) -> None:
-        """Learning rates rise in a straight line over the warm-up, and fall in one over the cool-down."""
-        left = (self.steps - self.done) / max(self.cooldown * self.steps, 1)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * min(1.0, left, (self.done + 1) / (self.warmup + 1))
+    def _feed(self, stream: Tensor | DataLoader) -> Iterator[Any]:
+        """Batches on the run's device, without end; each process gets its share."""
+        if not isinstance(stream, Tensor):
+            return self._feed_from(stream)
+        share = stream[self.fabric.global_rank :: self.fabric.world_size]
+        return repeat(self.fabric.to_device(share))
 
-    def _finish(self, seconds: float) -> None:
-        loss = f", loss {self.history.loss[-1]:.3g}" if self.history.loss else ""
-        of = "" if self.done == self.steps else f" of {self.steps:,}"
-        if self.status != "failed":
+    def _feed_from(self, stream: DataLoader) -> Iterator[Any]:
+        loader: Any = self.fabric.setup_dataloaders(stream, move_to_device=False)
+        counted = not isinstance(loader.dataset, IterableDataset)
+        if counted and not len(loader):
+            raise ValueError(f"{self.name}: the loader has no batch: too few clips for one")
+        epoch, skip = divmod(self.done, len(loader)) if counted else (0, 0)
+        while True:
+            sampler: Any = getattr(loader.batch_sampler, "sampler", None)
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            with torch.random.fork_rng():  # a loader draws a seed, none of the training's numbers
+                batches = iter(_rest(loader, skip))
+            for batch in batches:
+                yield self.fabric.to_device(batch)
+            epoch += 1
+            skip = 0
+
+    def _tell_time_left(self) -> bool:
+        """Once, where nothing else shows it: how long it will take. True when it is told."""
+        if self.live or self.history.spent <= 5:
+            return False
+        left = (self.steps - self.done) * self.history.spent / len(self.history.seconds)
+        if self.seconds:
+            left = min(left, self.seconds - self.history.spent)
+        if left > 60:
+            self._say(f"{self.name}: about {left / 60:.0f} minutes to go on this machine")
+        return True
+
+    def _finish(self) -> None:
+        if self.status not in ("failed", "lost"):
             self._snapshot()
-            self.save()
-        summary = f"{self.name}: {self.status} after {self.done:,}{of} steps, {seconds:.1f} s{loss}"
+            self._save_once()
+        of = "" if self.done == self.steps or self.seconds else f" of {self.steps:,}"
+        loss = f", loss {self.history.loss[-1]:.3g}" if self.history.loss else ""
+        took = f"{self.history.spent:.1f} s"
+        summary = f"{self.name}: {self.status} after {self.done:,}{of} steps, {took}{loss}"
         if self.live:
             self.live.finish(summary)
         else:
@@ -232,164 +370,208 @@ class TrainingRun:
         if self.fabric.is_global_zero:
             print(text, flush=True)
 
-    def _show(self, seconds: float) -> None:
-        rate = self.done / max(seconds, 1e-9)
-        image = None if self.probe is None else self._pictures()
-        self.live.update(self.done, self.history, image, rate, (self.steps - self.done) / rate)
+    def _save_once(self) -> None:
+        """Of several processes one writes."""
+        if self.fabric.is_global_zero:
+            self.save()
+
+    # --- what is logged and kept ---
+
+    def _log(self, value: float, accuracy: float | Tensor | None) -> None:
+        self.history.loss.append(value)
+        if accuracy is not None:
+            self.history.accuracy.append(self._mean(accuracy))
+        if self._logs is not None:
+            self._logs.add_scalar("loss", value, self.done)
+
+    def _healthy(self, logged: Tensor, loss: Tensor) -> float | None:
+        """The value to log; None, and back to the last good state, when it is out of bounds."""
+        value = self._mean(logged.detach())
+        backward = value if loss is logged else self._mean(loss.detach())
+        first = self.history.loss[0] if self.history.loss else value
+        bound = self.explode * max(first, 1e-12)
+        if math.isfinite(backward) and math.isfinite(value) and value <= bound:
+            return value
+        bad = self.done
+        self.status = "diverged"
+        self.stopping = True
+        if self._good_state:
+            self.done = self._good_step
+            self._restore(self._good_state)
+        self.history.forget_after(self.done)
+        self._say(
+            f"{self.name} diverged at step {bad}: loss {value:.3g}. The state of step {self.done}"
+            " is kept. A lower learning rate is the usual remedy."
+        )
+        return None
 
     @torch.no_grad()
-    def _pictures(self) -> np.ndarray:
-        self.module.eval()
-        found, target = to_uint8(self.predict(self.module, self.probe)), self.history.target
-        if found.shape[:-3] != target.shape[:-3]:
-            raise ValueError(f"{self.name}: the probe's pictures are {found.shape}, the target's {target.shape}")
-        return found
+    def pictures(self) -> np.ndarray:
+        """What the model makes of what is watched, now: uint8, as `History.target`."""
+        assert self.watched is not None
+        assert self.history.target is not None
+        output = to_uint8(self.predict(self.trained.eval(), self.watched))
+        target = self.history.target
+        if output.shape[:-3] != target.shape[:-3]:
+            raise ValueError(
+                f"{self.name}: what is watched becomes {output.shape}, the target is {target.shape}"
+            )
+        return output
 
     @torch.no_grad()
     def _snapshot(self) -> None:
-        """Picture, measures and a copy of the weights at this step. Draws no random number of the training's."""
+        """Pictures, measures, a copy of the weights. Draws none of the training's numbers."""
         if not self.fabric.is_global_zero or self.done in self.history.snapshot_steps:
             return
         with torch.random.fork_rng():
-            if self.probe is not None:
-                self.history.snapshots.append(self._pictures())
-            self.module.eval()
-            self.history.measures.append(self.measure(self.module) if self.measure else {})
+            if self.watched is not None:
+                self.history.snapshots.append(self.pictures())
+            measures = self.measure(self.trained.eval()) if self.measure else {}
+        self.history.measures.append(measures)
         self.history.snapshot_steps.append(self.done)
-        weights = {k: v.detach().to("cpu", copy=True) for k, v in self.module.state_dict().items()}
-        self._good = (self.done, weights)
+        self._good_step = self.done
+        self._good_state = {}
+        for key, value in self._state().items():
+            self._good_state[key] = value.detach().to("cpu", copy=True)
 
-    def save(self) -> None:
-        """Weights, optimiser, random state and history into one safetensors file, written whole or not at all."""
-        if not self.fabric.is_global_zero:
-            return
-        tensors = {f"model.{k}": v for k, v in self.module.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
-        for key in ("loss", "accuracy", "seconds", "snapshot_steps"):
-            tensors[f"history.{key}"] = torch.tensor(getattr(self.history, key), dtype=torch.float64)
-        if self.history.snapshots:
-            tensors["history.snapshots"] = torch.from_numpy(np.stack(self.history.snapshots))
-        measures, probe = json.dumps(self.history.measures), self._fingerprint()
-        about = {"step": str(self.done), "measures": measures, "probe": probe}
-        partial, previous = self.path.with_suffix(".partial"), self.path.with_suffix(".previous.safetensors")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, partial, about)
-            about_old = _about(self.path)
-            ours = about_old.get("probe") == about["probe"] and int(about_old.get("step", 0)) <= self.done
-            if about_old and not ours and not self._kept_previous:
-                self.path.replace(previous)  # longer work, or work on other pictures
-            partial.replace(self.path)
-            self._kept_previous = True
-            about_old = _about(previous)
-            if about_old.get("probe") == about["probe"] and int(about_old["step"]) <= self.done:
-                previous.unlink()
-        except (OSError, SafetensorError) as error:  # a full disk must not end a training
-            partial.unlink(missing_ok=True)
-            warnings.warn(f"checkpoint {self.path.name} not written ({error}); the training goes on", stacklevel=2)
+    def _state(self) -> dict[str, Tensor]:
+        tensors = {f"model.{key}": value for key, value in self.module.state_dict().items()}
+        if self.average is not None:
+            average = self.average.state_dict()
+            tensors |= {f"average.{key}": value for key, value in average.items()}
+        return tensors
+
+    def _restore(self, state: dict[str, Tensor]) -> None:
+        self.module.load_state_dict(checkpoint.part(state, "model"))
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint.part(state, "average"))
 
     def _fingerprint(self) -> str:
-        shown = [some.tobytes() for some in (self.history.target, self.history.context) if some is not None]
-        return hashlib.sha256(b"".join(shown)).hexdigest() if shown else ""
+        digest = hashlib.sha256()
+        shown = [self.history.target, self.history.context]
+        shown = [pictures for pictures in shown if pictures is not None]
+        for pictures in shown:
+            digest.update(pictures.tobytes())
+        return digest.hexdigest() if shown else ""
 
     def _load(self) -> None:
         if not self.path.exists():
             self._say(f"{self.name}: no checkpoint to resume, starting anew")
             return
         try:
-            with safe_open(self.path, framework="pt") as file:
-                about, saved = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-            if about["probe"] != self._fingerprint():
+            facts, saved = checkpoint.read(self.path)
+            if facts["watched"] != self._fingerprint():
                 raise RuntimeError("it was trained on other pictures, or at another size")
-            self.module.load_state_dict({k[6:]: v for k, v in saved.items() if k.startswith("model.")})
+            self._restore(saved)
         except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
             remedy = "train with resume=False to start anew (the old file is kept as .previous)"
             raise ValueError(f"cannot resume from {self.path.name}; {remedy}: {error}") from error
-        state: dict[int, dict[str, Tensor]] = {}
-        for key in (k for k in saved if k.startswith("optimizer.")):
-            _, index, entry = key.split(".")
-            state.setdefault(int(index), {})[entry] = saved[key]
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        torch.set_rng_state(saved["random.cpu"])
-        if "random.cuda" in saved and torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved["random.cuda"])
-        for key in ("loss", "accuracy", "seconds"):
-            setattr(self.history, key, saved[f"history.{key}"].tolist())
-        self.history.snapshot_steps = [int(s) for s in saved["history.snapshot_steps"].tolist()]
-        self.history.snapshots = list(saved["history.snapshots"].numpy()) if "history.snapshots" in saved else []
-        self.history.measures = json.loads(about["measures"])
-        self.done, self._kept_previous = int(about["step"]), True
+        checkpoint.set_optimizer_state(self._optimizer, saved)
+        checkpoint.set_random_state(saved)
+        checkpoint.set_history_state(self.history, saved, facts)
+        self.done = int(facts["step"])
         self._say(f"{self.name}: resumed at step {self.done:,} of {self.steps:,}")
+
+
+class _PanelClock:
+    """Shows a run on its live panel now and then, and hears its Stop button."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.run = run
+        self.shown = 0.0
+        self.pause = SHOW_EVERY
+        if run.live:
+            run.live.start(run.name, run.steps)
+
+    def update(self) -> None:
+        run = self.run
+        if not run.live:
+            return
+        run.stopping |= run.live.stop_requested
+        now = time.monotonic()
+        if now - self.shown <= self.pause:
+            return
+        speed = run.done / max(run.history.spent, 1e-9)  # steps a second
+        image = None if run.watched is None else run.pictures()
+        run.live.update(run.done, run.history, image, speed, (run.steps - run.done) / speed)
+        self.shown = time.monotonic()
+        self.pause = max(SHOW_EVERY, 3 * (self.shown - now))  # a film takes long to predict
 
 
 class _Batches:
     """The same steps for `for` and for `async for`."""
 
-    def __init__(self, run: TrainingRun, stream: Tensor | Callable[[int], Tensor]) -> None:
-        self.run, self.stream = run, stream
+    def __init__(self, run: TrainingRun, stream: Tensor | DataLoader) -> None:
+        self.run = run
+        self.stream = stream
 
-    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
         return self.run._walk(self.stream)
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Tensor]]:
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Any]]:
         last = time.monotonic()
         for item in self.run._walk(self.stream):
             yield item
-            if time.monotonic() - last > 0.1:
+            if time.monotonic() - last > SHOW_EVERY:
                 await asyncio.sleep(0.002)  # long enough for the front end's messages to come in
                 last = time.monotonic()
 
 
-class _interrupt_stops:
-    """While a run is under way the first Ctrl-C or interrupt asks it to stop; the second one interrupts."""
+@contextmanager
+def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
+    """During a run the first Ctrl-C or interrupt asks it to stop; the second interrupts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-    def __init__(self, run: TrainingRun) -> None:
-        self.run, self.mine = run, threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> None:
-        if self.mine:
-            self.before = signal.signal(signal.SIGINT, self._handle)
-
-    def _handle(self, number: int, frame: Any) -> None:  # noqa: ANN401
-        if self.run.stopping:
+    def handle(number: int, frame: FrameType | None) -> None:
+        if run.stopping:
             raise KeyboardInterrupt
-        self.run.stopping = True
+        run.stopping = True
 
-    def __exit__(self, *error: object) -> None:
-        if self.mine:
-            signal.signal(signal.SIGINT, self.before)
-
-
-def _about(path: Path) -> dict[str, str]:
-    """What a checkpoint says of itself; nothing when it is missing or damaged."""
+    before = signal.signal(signal.SIGINT, handle)
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (OSError, SafetensorError):
-        return {}
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _log_spaced(steps: int, marks: tuple[int, ...]) -> set[int]:
-    """At most 60 steps from 0 to the last, evenly spaced on a log scale, and `marks` among them."""
-    marks = tuple(m for m in marks if m <= steps)
-    spaced = np.geomspace(1, steps + 1, SNAPSHOTS - len(marks)).round().astype(int) - 1
-    return {int(s) for s in spaced} | {*marks, steps}
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a model whose weights follow it: fast at first, in the end with `decay`."""
+
+    def follow(mean: Tensor, now: Tensor, seen: Tensor | int) -> Tensor:
+        keep = min(decay, int(seen) / (int(seen) + 9))
+        return mean.lerp(now, 1 - keep)
+
+    average = AveragedModel(model, avg_fn=follow)
+    average.n_averaged.fill_(1)  # the untrained weights are the first that count
+    return average.requires_grad_(False)
 
 
-@torch.no_grad()
-def to_uint8(images: Tensor) -> np.ndarray:
-    """(N, 3, H, W) or (N, K, 3, H, W) -> uint8 (N, h, w, 3) or (N, K, h, w, 3), no wider than a scrubber's."""
-    lead, images = images.shape[:-3], images.flatten(0, -4)
-    if images.shape[-1] > SNAPSHOT_WIDTH:
-        h = round(images.shape[-2] * SNAPSHOT_WIDTH / images.shape[-1])
-        images = F.interpolate(images, (h, SNAPSHOT_WIDTH), mode="area")
-    images = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1)
-    return images.unflatten(0, lead).cpu().numpy()
+class _Rest(Sampler[list[int]]):
+    """What a sampler of batches gives after its first ones."""
+
+    def __init__(self, batches: Any, skip: int) -> None:  # noqa: ANN401
+        self.batches = batches
+        self.skip = skip
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return islice(iter(self.batches), self.skip, None)
+
+
+def _rest(loader: DataLoader, skip: int) -> DataLoader:
+    """A loader without its first batches, which are not loaded; a stream is left as it is."""
+    if isinstance(loader.dataset, IterableDataset):
+        return loader
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=_Rest(loader.batch_sampler, skip),
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+        prefetch_factor=loader.prefetch_factor,
+    )
 
 
 def _tensorboard(folder: Path) -> Any:  # noqa: ANN401

@@ -1,20 +1,22 @@
-"""The loop's surroundings: same numbers again, stop, resume, divergence, a full disk, several processes."""
+"""The loop's surroundings: same numbers again, stop, resume, loaders, divergence, a full disk."""
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
+from itertools import chain
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.data import DataLoader, DistributedSampler
 
-import eon_utils.training.run as training
-from eon_utils import ConvAutoencoder, TrainingRun, photos
+from eon_utils import ConvAutoencoder, History, TrainingRun, photos, to_uint8
+from eon_utils.training import checkpoint
+from eon_utils.training.history import snapshot_steps
 
 STEPS = 12
 
@@ -34,7 +36,7 @@ def train(pictures, folder, steps=STEPS, stop_at=None, live=None, loss_of=None, 
         ConvAutoencoder(skips=True, noise=0.25),
         steps,
         name="t",
-        probe=pictures,
+        watched=pictures,
         folder=folder,
         live=live,
         **options,
@@ -66,7 +68,9 @@ def test_history_has_one_entry_a_step_and_snapshots_from_first_to_last(pictures,
 
 
 def test_snapshots_do_not_change_the_training(pictures, tmp_path):
-    watched = train(pictures, tmp_path / "a", measure=lambda model: {"noise": torch.rand(()).item()})
+    watched = train(
+        pictures, tmp_path / "a", measure=lambda model: {"noise": torch.rand(()).item()}
+    )
     torch.manual_seed(0)
     plain = TrainingRun(noisy(), STEPS, name="p", folder=tmp_path / "b")
     for _, batch in plain.batches(pictures):
@@ -75,9 +79,9 @@ def test_snapshots_do_not_change_the_training(pictures, tmp_path):
 
 
 def test_at_most_sixty_snapshots_with_the_marks_among_them():
-    at = training._log_spaced(5640, (210, 300, 5640))
+    at = snapshot_steps(5640, (210, 300, 5640))
     assert len(at) <= 60 and {0, 210, 300, 5640} <= at
-    assert training._log_spaced(3, (210,)) == {0, 1, 2, 3}
+    assert snapshot_steps(3, (210,)) == {0, 1, 2, 3}
 
 
 def test_stopped_and_resumed_equals_uninterrupted(pictures, tmp_path):
@@ -140,7 +144,7 @@ def test_a_full_disk_warns_and_the_training_goes_on(pictures, tmp_path, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.warns(UserWarning, match="No space left"):
         run = train(pictures, tmp_path)
     assert run.status == "finished" and len(run.history.loss) == STEPS
@@ -148,12 +152,19 @@ def test_a_full_disk_warns_and_the_training_goes_on(pictures, tmp_path, monkeypa
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e9])
 def test_divergence_keeps_the_last_good_state(pictures, tmp_path, capsys, bad):
-    run = train(pictures, tmp_path, steps=40, loss_of=lambda step, loss: loss * bad if step == 20 else loss)
+    run = train(
+        pictures, tmp_path, steps=40, loss_of=lambda step, loss: loss * bad if step == 20 else loss
+    )
     assert run.status == "diverged" and run.done <= 20
     assert "diverged at step 20" in capsys.readouterr().out
-    assert len(run.history.loss) == len(run.history.seconds) == run.done == run.history.snapshot_steps[-1]
+    assert (
+        len(run.history.loss)
+        == len(run.history.seconds)
+        == run.done
+        == run.history.snapshot_steps[-1]
+    )
     assert all(torch.isfinite(p).all() for p in run.module.parameters())
-    output = training.to_uint8(run.module.eval()(pictures))
+    output = to_uint8(run.module.eval()(pictures))
     assert np.array_equal(output, run.history.snapshots[-1])
 
 
@@ -203,7 +214,11 @@ def test_async_for_gives_the_same_numbers_and_lets_others_run(pictures, tmp_path
     async def loop():
         torch.manual_seed(0)
         run = TrainingRun(
-            ConvAutoencoder(skips=True, noise=0.25), STEPS, name="t", probe=pictures, folder=tmp_path
+            ConvAutoencoder(skips=True, noise=0.25),
+            STEPS,
+            name="t",
+            watched=pictures,
+            folder=tmp_path,
         )
         async for _, batch in run.batches(pictures):
             run.step(F.huber_loss(run(batch), batch))
@@ -212,16 +227,165 @@ def test_async_for_gives_the_same_numbers_and_lets_others_run(pictures, tmp_path
     assert asyncio.run(loop()).history.loss == train(pictures, tmp_path / "plain").history.loss
 
 
-def test_a_stream_is_a_function_of_the_step(pictures, tmp_path):
-    run = TrainingRun(ConvAutoencoder(), 4, name="s", folder=tmp_path)
+class Numbers(torch.utils.data.Dataset):
+    """Twelve pictures; item i has the value i / 12."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return torch.full((3, 32, 32), index / 12)
+
+
+def values(batches):
+    return [[round(12 * picture[0, 0, 0].item()) for picture in batch] for batch in batches]
+
+
+def seen_by(loader, folder, steps, **settings):
+    torch.manual_seed(0)
+    run = TrainingRun(ConvAutoencoder(), steps, name="loader", folder=folder, **settings)
     seen = []
-    for _, batch in run.batches(lambda step: seen.append(step) or pictures):
+    for _, batch in run.batches(loader):
+        seen.append(batch)
         run.step(F.huber_loss(run(batch), batch))
-    assert seen == [0, 1, 2, 3]
+    return values(seen), run
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_begins_anew_when_it_is_through(tmp_path, workers):
+    seen, _ = seen_by(DataLoader(Numbers(), 5, num_workers=workers), tmp_path, 5)
+    assert seen == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11], [0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_goes_on_in_the_middle_of_its_loader(tmp_path, workers):
+    loader = DataLoader(Numbers(), 2, num_workers=workers)
+    finished, one = seen_by(loader, tmp_path / "one", 8)
+    first, _ = seen_by(loader, tmp_path / "two", 4)
+    rest, two = seen_by(loader, tmp_path / "two", 8, resume=True)
+    assert first + rest == finished
+    assert two.history.loss == one.history.loss
+
+
+def test_what_is_skipped_is_not_loaded(tmp_path):
+    class Counted(Numbers):
+        loaded: ClassVar[list] = []
+
+        def __getitem__(self, index):
+            self.loaded.append(index)
+            return super().__getitem__(index)
+
+    loader = DataLoader(Counted(), 2)
+    seen_by(loader, tmp_path, 4)
+    Counted.loaded.clear()
+    seen_by(loader, tmp_path, 5, resume=True)
+    assert Counted.loaded == [8, 9]
+
+
+def test_a_loader_draws_none_of_the_trainings_numbers(pictures, tmp_path):
+    def losses(stream, folder):
+        torch.manual_seed(0)
+        run = TrainingRun(noisy(), 6, name="n", folder=folder)
+        for _, batch in run.batches(stream):
+            run.step(F.huber_loss(run(batch), batch))
+        return run.history.loss
+
+    loader = DataLoader(pictures, len(pictures))
+    assert losses(loader, tmp_path / "a") == losses(pictures, tmp_path / "b")
+
+
+def test_the_order_follows_the_epoch_of_a_sampler(tmp_path):
+    sampler = DistributedSampler(Numbers(), 1, 0, shuffle=True, seed=3)
+    loader = DataLoader(Numbers(), 6, sampler=sampler)
+    finished, _ = seen_by(loader, tmp_path / "one", 4)
+    for epoch in (finished[:2], finished[2:]):
+        assert sorted(chain(*epoch)) == list(range(12))
+    assert finished[:2] != finished[2:]
+    seen_by(loader, tmp_path / "two", 3)
+    assert seen_by(loader, tmp_path / "two", 4, resume=True)[0] == finished[3:]
+
+
+def test_a_loader_without_a_batch_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="loader: the loader has no batch"):
+        seen_by(DataLoader(Numbers(), 20, drop_last=True), tmp_path, 4)
+
+
+def test_a_stream_is_taken_as_it_comes(tmp_path):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return (Numbers()[index] for index in range(3))
+
+    assert seen_by(DataLoader(Stream(), 2), tmp_path, 4)[0] == [[0, 1], [2], [0, 1], [2]]
+
+
+def test_learning_rates_rise_and_fall(pictures, tmp_path):
+    torch.manual_seed(0)
+    run = TrainingRun(
+        ConvAutoencoder(),
+        10,
+        name="lr",
+        lr=1.0,
+        warmup=3,
+        cooldown=0.5,
+        explode=1e12,
+        folder=tmp_path,
+    )
+    rates = []
+    for _ in run.batches(pictures):
+        rates.append(run.optimizer.param_groups[0]["lr"])
+        run.optimizer.step()
+        run.log(torch.tensor(1.0))
+    assert rates == [0.25, 0.5, 0.75, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]
+
+
+def test_a_resumed_run_has_the_learning_rate_of_its_step(pictures, tmp_path):
+    options = {"cooldown": 0.5, "warmup": 3}
+    finished = train(pictures, tmp_path / "one", **options)
+    train(pictures, tmp_path / "two", stop_at=8, **options)
+    resumed = train(pictures, tmp_path / "two", resume=True, **options)
+    assert resumed.history.loss == finished.history.loss
+
+
+def test_a_run_ends_when_its_seconds_are_over(pictures, tmp_path, capsys):
+    run = train(pictures, tmp_path, steps=1_000_000, seconds=0.5, cooldown=0.5)
+    assert run.status == "finished" and 0.5 <= run.history.spent < 1.5
+    assert run.optimizer.param_groups[0]["lr"] < 1e-4, "the learning rate has fallen with the time"
+    assert "of 1,000,000" not in capsys.readouterr().out
+
+
+def test_the_moving_average_is_kept_shown_and_resumed(pictures, tmp_path):
+    options = {"average": 0.9}
+    finished = train(pictures, tmp_path / "one", **options)
+    assert not same_weights(finished, SimpleNamespace(module=finished.trained))
+    with torch.no_grad():
+        shown = to_uint8(finished.trained.eval()(pictures))
+    assert np.array_equal(shown, finished.history.snapshots[-1])
+    train(pictures, tmp_path / "two", stop_at=5, **options)
+    resumed = train(pictures, tmp_path / "two", resume=True, **options)
+    assert same_weights(
+        SimpleNamespace(module=resumed.trained), SimpleNamespace(module=finished.trained)
+    )
+
+
+def test_gradients_are_clipped(pictures, tmp_path):
+    norms = []
+
+    def note(optimizer, *_):
+        gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.stack(gradients).norm().item())
+
+    torch.manual_seed(0)
+    model = ConvAutoencoder()
+    optimizer = torch.optim.Adam(model.parameters())
+    optimizer.register_step_pre_hook(note)
+    run = TrainingRun(model, 3, name="c", optimizer=optimizer, clip_norm=1e-4, folder=tmp_path)
+    for _, batch in run.batches(pictures):
+        run.step(F.huber_loss(run(batch), batch))
+    assert len(norms) == 3 and max(norms) < 1.001e-4
 
 
 def test_first_reaches():
-    history = training.History(loss=[1, 1, 1], accuracy=[0.5, 0.97, 0.98], seconds=[1, 2, 3])
+    history = History(loss=[1, 1, 1], accuracy=[0.5, 0.97, 0.98], seconds=[1, 2, 3])
     assert history.first(0.97) == (1, 2) and history.first(0.99) is None
 
 
@@ -250,12 +414,14 @@ def three_ahead(model, frames):
 
 @pytest.fixture
 def films():
-    return torch.rand(2, 7, 3, 16, 20, generator=torch.Generator().manual_seed(0))  # four given, three to predict
+    return torch.rand(
+        2, 7, 3, 16, 20, generator=torch.Generator().manual_seed(0)
+    )  # four given, three to predict
 
 
 def train_film(films, folder, stop_at=None, steps=STEPS, **options):
     torch.manual_seed(0)
-    options = {"probe": films[:, :4], "target": films[:, 4:], "predict": three_ahead} | options
+    options = {"watched": films[:, :4], "target": films[:, 4:], "predict": three_ahead} | options
     run = TrainingRun(NextFrames(), steps, name="film", folder=folder, **options)
     for step, batch in run.batches(films):
         run.step(F.mse_loss(run(batch[:, :4]), batch[:, 4]))
@@ -267,11 +433,13 @@ def train_film(films, folder, stop_at=None, steps=STEPS, **options):
 def test_snapshots_of_films(films, tmp_path):
     run = train_film(films, tmp_path)
     history = run.history
-    assert {shot.shape for shot in history.snapshots} == {history.target.shape} == {(2, 3, 16, 20, 3)}
-    assert np.array_equal(history.target, training.to_uint8(films[:, 4:]))
-    assert np.array_equal(history.context, training.to_uint8(films[:, :4]))
+    assert (
+        {shot.shape for shot in history.snapshots} == {history.target.shape} == {(2, 3, 16, 20, 3)}
+    )
+    assert np.array_equal(history.target, to_uint8(films[:, 4:]))
+    assert np.array_equal(history.context, to_uint8(films[:, :4]))
     ahead = three_ahead(run.module, films[:, :4]).detach()
-    assert np.array_equal(history.snapshots[-1], training.to_uint8(ahead))
+    assert np.array_equal(history.snapshots[-1], to_uint8(ahead))
 
 
 def test_a_film_stopped_and_resumed_equals_uninterrupted(films, tmp_path):
@@ -282,25 +450,29 @@ def test_a_film_stopped_and_resumed_equals_uninterrupted(films, tmp_path):
     assert resumed.history.snapshots[1].shape == (2, 3, 16, 20, 3)
     assert np.array_equal(resumed.history.snapshots[-1], whole.history.snapshots[-1])
     with pytest.raises(ValueError, match="other pictures"):
-        train_film(films, tmp_path / "half", resume=True, probe=films[:, 1:4])
+        train_film(films, tmp_path / "half", resume=True, watched=films[:, 1:4])
 
 
-def test_without_a_target_the_probe_is_one(films, pictures, tmp_path):
-    whole = train_film(films, tmp_path, target=None, predict=lambda model, frames: frames, steps=2).history
-    assert np.array_equal(whole.target, training.to_uint8(films[:, :4])) and whole.context is None
+def test_without_a_target_what_is_watched_is_one(films, pictures, tmp_path):
+    whole = train_film(
+        films, tmp_path, target=None, predict=lambda model, frames: frames, steps=2
+    ).history
+    assert np.array_equal(whole.target, to_uint8(films[:, :4])) and whole.context is None
     assert train(pictures, tmp_path, steps=2).history.context is None
 
 
 def test_a_prediction_of_another_length_is_an_error_at_once(films, tmp_path):
-    with pytest.raises(ValueError, match=r"film: the probe's pictures are \(2, 3, .*, the target's \(2, 2, "):
+    with pytest.raises(
+        ValueError, match=r"film: what is watched becomes \(2, 3, .*, the target is \(2, 2, "
+    ):
         train_film(films, tmp_path, target=films[:, 5:])
 
 
 def test_pictures_of_films_are_pictures_of_their_frames():
     films = torch.rand(2, 3, 3, 32, 512)
-    made = training.to_uint8(films)
+    made = to_uint8(films)
     assert made.shape == (2, 3, 16, 256, 3)
-    assert np.array_equal(made[1], training.to_uint8(films[1]))
+    assert np.array_equal(made[1], to_uint8(films[1]))
 
 
 def test_stop_is_heard_though_a_film_takes_long_to_predict(films, tmp_path):
@@ -312,38 +484,14 @@ def test_stop_is_heard_though_a_film_takes_long_to_predict(films, tmp_path):
 
     panel = SlowPanel(stop_at=0)
     torch.manual_seed(0)
-    options = {"probe": films[:, :4], "target": films[:, 4:], "predict": three_ahead, "folder": tmp_path}
+    options = {
+        "watched": films[:, :4],
+        "target": films[:, 4:],
+        "predict": three_ahead,
+        "folder": tmp_path,
+    }
     run = TrainingRun(NextFrames(), 100_000, name="film", live=panel, **options)
     for step, batch in run.batches(films):
         run.step(F.mse_loss(run(batch[:, :4]), batch[:, 4]))
         panel.stop_requested = step == 20
     assert run.done == 21 and panel.calls.count("update") < 3
-
-
-def test_two_processes_train_one_model(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(
-        textwrap.dedent(f"""
-        import torch, torch.nn.functional as F
-        from lightning_fabric import Fabric
-        from eon_utils import ConvAutoencoder, TrainingRun, photos
-        if __name__ == "__main__":
-            fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
-            fabric.launch()
-            torch.manual_seed(0)
-            pictures = photos((32, 32))
-            here = {str(tmp_path)!r}
-            run = TrainingRun(ConvAutoencoder(), 4, name="two", probe=pictures, folder=here, fabric=fabric)
-            for step, batch in run.batches(lambda step: pictures[fabric.global_rank :: 2]):
-                run.step(F.huber_loss(run(batch), batch))
-            total = sum(p.double().sum() for p in run.module.parameters())
-            sums = fabric.all_gather(total)
-            assert torch.allclose(sums[0], sums[1]), sums
-        """)
-    )
-    env = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    done = subprocess.run(
-        [sys.executable, script], env=env, capture_output=True, text=True, timeout=180, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "two.safetensors").exists() and done.stdout.count("finished after 4 steps") == 1
