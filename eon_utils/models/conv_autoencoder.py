@@ -1,4 +1,4 @@
-"""The convolutional autoencoders of phase 2, one class for four architectures, and the predictor made of them."""
+"""The convolutional autoencoders of phase 2, and the predictor made of them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+KERNEL = 5  # side in pixels
+COLOURS = 3
+IMAGE_AXES = 4  # (N, C, H, W)
+CLIP_AXES = 5  # (N, T, C, H, W)
+
 
 class ConvAutoencoder(nn.Module):
-    """Strided convolutions down to a code, transposed convolutions back up, optionally with (noisy) skips.
+    """Strided convolutions down to a code, transposed convolutions back up; if asked, with skips.
 
-    Every layer is 5x5 with stride 2: it halves, or doubles, height and width. Skips hand each inner encoder
-    output to the decoder layer of the same size, as further channels. Noise is added to the skips in `train`
-    mode only. The non-linearity is tanh: what it returns stays in [-1, 1], so noise of a given size cannot be
-    drowned out by louder features (`activation=torch.relu` shows what happens otherwise).
+    Every layer is 5x5 with stride 2: it halves, or doubles, height and width. Skips hand each inner
+    encoder output to the decoder layer of the same size, as further channels. Noise is added to
+    them in `train` mode only. The non-linearity is tanh: what it returns stays in [-1, 1], so noise
+    of a given size cannot be drowned out by louder features (`activation=torch.relu` shows what
+    happens otherwise).
 
-    widths: channels after each encoder layer. skips: use them or not. noise: standard deviation of the Gaussian
-    noise on the skips. inputs: channels of what comes in. Images are (N, inputs, H, W) in [0, 1], with H and W
-    multiples of 2 ** len(widths).
+    Args:
+        widths: channels after each encoder layer.
+        skips: use them or not.
+        noise: standard deviation of the Gaussian noise on the skips.
+        activation: the non-linearity.
+        inputs: channels of the images.
+
+    Examples:
+        >>> model = ConvAutoencoder(skips=True, noise=0.25)
+        >>> code, skips = model.encode(torch.rand(2, 3, 64, 48))
+        >>> code.shape
+        torch.Size([2, 64, 4, 3])
+        >>> model.decode(code, skips).shape
+        torch.Size([2, 3, 64, 48])
     """
 
     def __init__(
@@ -31,86 +48,132 @@ class ConvAutoencoder(nn.Module):
         inputs: int = 3,
     ) -> None:
         super().__init__()
-        self.skips, self.noise, self.activation, self.inputs = skips, noise, activation, inputs
-        channels = (inputs, *widths)
-        self.encoder = nn.ModuleList(
-            nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in zip(channels, widths, strict=False)
-        )
+        self.skips = skips
+        self.noise = noise
+        self.activation = activation
+        self.inputs = inputs
+        self.encoder = nn.ModuleList()
+        for width in widths:
+            self.encoder.append(nn.Conv2d(inputs, width, KERNEL, stride=2, padding=2))
+            inputs = width
         self.decoder = nn.ModuleList()
+        outputs = [COLOURS, *widths[:-1]]
         for level in reversed(range(len(widths))):
-            inner = level == len(widths) - 1  # the innermost layer is fed by the code alone
-            given = widths[level] * (2 if skips and not inner else 1)
-            made = widths[level - 1] if level else 3
-            self.decoder.append(nn.ConvTranspose2d(given, made, 5, stride=2, padding=2, output_padding=1))
+            innermost = level == len(widths) - 1  # fed by the code alone
+            inputs = 2 * widths[level] if skips and not innermost else widths[level]
+            layer = nn.ConvTranspose2d(
+                inputs, outputs[level], KERNEL, stride=2, padding=2, output_padding=1
+            )
+            self.decoder.append(layer)
 
     def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(N, inputs, H, W) -> the code (N, C, h, w) and the skips, finest first (an empty list without skips)."""
+        """Images -> the code and the skips.
+
+        Args:
+            images: (N, inputs, H, W) in [0, 1], H and W multiples of 2 ** len(widths).
+
+        Returns:
+            The code (N, C, h, w), and the skips, finest first: an empty list without skips.
+
+        Raises:
+            ValueError: for another shape.
+        """
         multiple = 2 ** len(self.encoder)
-        if images.ndim != 4 or images.shape[1] != self.inputs or any(s % multiple for s in images.shape[2:]):
+        fits = images.ndim == IMAGE_AXES and images.shape[1] == self.inputs
+        if not fits or any(side % multiple for side in images.shape[2:]):
             wanted = f"(N, {self.inputs}, H, W) with H and W multiples of {multiple}"
             raise ValueError(f"ConvAutoencoder takes images {wanted}, not {tuple(images.shape)}")
         x = images - 0.5  # centred: what phase 1 found
         features = []
         for layer in self.encoder:
-            x = self.activation(layer(x))
+            x = self.activation(layer(x))  # (N, width, H / 2, W / 2)
             features.append(x)
         return x, features[:-1] if self.skips else []
 
     def decode(self, code: Tensor, skips: list[Tensor]) -> Tensor:
-        """The code and the skips, as `encode` gives them -> (N, 3, H, W), about [0, 1], not clipped."""
+        """The code and the skips, as `encode` gives them -> (N, 3, H, W), about [0, 1]."""
+        layers = self.decoder[1:]
+        coarsest_first = skips[::-1] if skips else [None] * len(layers)
         x = self.decoder[0](code)
-        for layer, skip in zip(self.decoder[1:], reversed(skips or [None] * len(self.decoder[1:])), strict=True):
+        for layer, skip in zip(layers, coarsest_first, strict=True):
             x = self.activation(x)
             if skip is not None:
-                noise = self.noise * torch.randn_like(skip) if self.training and self.noise else 0
-                x = torch.cat([x, skip + noise], dim=1)
-            x = layer(x)
+                x = torch.cat([x, self._with_noise(skip)], dim=1)
+            x = layer(x)  # (N, width, 2 H, 2 W)
         return x + 0.5
 
+    def _with_noise(self, skip: Tensor) -> Tensor:
+        if self.training and self.noise:
+            skip = skip + self.noise * torch.randn_like(skip)
+        return skip
+
     def forward(self, images: Tensor) -> Tensor:
-        """(N, inputs, H, W) in [0, 1] -> its reconstruction, or what else it is trained for, (N, 3, H, W)."""
-        return self.decode(*self.encode(images))
+        """(N, inputs, H, W) in [0, 1] -> what it is trained for, (N, 3, H, W), about [0, 1]."""
+        code, skips = self.encode(images)
+        return self.decode(code, skips)
 
 
 class FramePredictor(nn.Module):
-    """An autoencoder of phase 2 that is given the last frames of a clip, stacked, and asked for the next one.
+    """An autoencoder of phase 2 that predicts the next frame of a clip from the last ones, stacked.
 
-    context: frames stacked. change: the network's output is added to the last frame; it starts as 0, "nothing
-    moves". design: widths, skips, noise of `ConvAutoencoder`.
+    Args:
+        context: frames stacked.
+        residual: the network's output is added to the last frame; it starts as 0, "nothing moves".
+        design: widths, skips, noise of `ConvAutoencoder`.
+
+    Examples:
+        >>> model = FramePredictor(context=4, residual=True)
+        >>> model(torch.rand(2, 5, 3, 32, 32)).shape
+        torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, context: int = 4, change: bool = False, **design: Any) -> None:  # noqa: ANN401
+    def __init__(self, context: int = 4, residual: bool = False, **design: Any) -> None:  # noqa: ANN401
         super().__init__()
-        self.context, self.change = context, change
-        self.net = ConvAutoencoder(inputs=3 * context, **design)
-        if change:
+        self.context = context
+        self.residual = residual
+        self.net = ConvAutoencoder(inputs=COLOURS * context, **design)
+        if residual:
             for parameter in self.net.decoder[-1].parameters():
                 nn.init.zeros_(parameter)
 
     def encode(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(N, T, 3, H, W) in [0, 1], T >= context -> the code and the skips, as `ConvAutoencoder.encode`."""
-        if clips.ndim != 5 or clips.shape[1] < self.context:
-            raise ValueError(
-                f"FramePredictor takes clips (N, T >= {self.context}, 3, H, W), not {tuple(clips.shape)}"
-            )
-        return self.net.encode(clips[:, -self.context :].flatten(1, 2))
+        """(N, T, 3, H, W) in [0, 1], T >= context -> as `ConvAutoencoder.encode`.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        if clips.ndim != CLIP_AXES or clips.shape[1] < self.context:
+            wanted = f"(N, T >= {self.context}, 3, H, W)"
+            raise ValueError(f"FramePredictor takes clips {wanted}, not {tuple(clips.shape)}")
+        stacked = clips[:, -self.context :].flatten(1, 2)  # (N, context * 3, H, W)
+        return self.net.encode(stacked)
 
     def decode(self, clips: Tensor, code: Tensor, skips: list[Tensor]) -> Tensor:
-        """The clips, their code and skips -> the next frame (N, 3, H, W), about [0, 1], not clipped."""
-        made = self.net.decode(code, skips)
-        return clips[:, -1] + (made - 0.5) if self.change else made
+        """The clips, their code and skips -> the next frame (N, 3, H, W), about [0, 1]."""
+        output = self.net.decode(code, skips)
+        if self.residual:
+            return clips[:, -1] + (output - 0.5)
+        return output
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, T, 3, H, W) in [0, 1] -> the next frame (N, 3, H, W), about [0, 1], not clipped."""
-        return self.decode(clips, *self.encode(clips))
+        """(N, T, 3, H, W) in [0, 1] -> the next frame (N, 3, H, W), about [0, 1]."""
+        code, skips = self.encode(clips)
+        return self.decode(clips, code, skips)
 
 
 @torch.no_grad()
 def rollout(predict: Callable[[Tensor], Tensor], clips: Tensor, steps: int) -> Tensor:
-    """Predict a frame, append it to the clips, predict the next: `steps` frames, its own output fed back.
+    """Predict a frame, append it to the clips, predict the next: its own output fed back.
 
-    predict: (N, T, 3, H, W) -> (N, 3, H, W). Returns (N, steps, 3, H, W), clipped to [0, 1].
+    Args:
+        predict: (N, T, 3, H, W) -> (N, 3, H, W).
+        clips: (N, T, 3, H, W) in [0, 1].
+        steps: frames to predict.
+
+    Returns:
+        (N, steps, 3, H, W), clipped to [0, 1].
     """
     for _ in range(steps):
-        clips = torch.cat([clips, predict(clips)[:, None].clamp(0, 1)], 1)
+        frame = predict(clips).clamp(0, 1)
+        clips = torch.cat([clips, frame[:, None]], 1)
     return clips[:, -steps:]

@@ -1,4 +1,4 @@
-"""The network of the prior: it explains the next frame by motion, from coarse to fine, and adds what is residual."""
+"""The network of the prior: it explains the next frame by motion, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,29 @@ from eon_utils.models.optical_flow import (
     warp,
 )
 
-STEPS = (3, 1, 2)  # of least squares at the coarsest level, at those between, at the finest
+COLOURS = 3
+NEIGHBOURS = 9  # whose motion a pixel may share: 3x3
+MOTION_CHANNELS = 6  # flow, acceleration and the last update, as the decoder sees them
+CONTEXT_CHANNELS = 24  # that a coarse level hears of the level before
+BLEND_CHANNELS = 24  # of the last layers
+LEAST_LEVELS = 3
+LEAST_SIDE = 16  # in pixels, of a frame that is halved again
+COARSEST_STEPS = 3  # of least squares
+MIDDLE_STEPS = 1
+FINEST_STEPS = 2
+FIRST_BONUS = 3.0  # logit by which, untrained, the first motion counts more
 
 
 @dataclass(frozen=True)
 class MotionNetConfig:
     """What a `MotionNet`, and the `Prior` around it, are built with.
 
-    widths: channels of the encoder at the finest level and at the others. hidden: of the decoder, likewise.
-    candidates: motions to choose from; 0 turns motion off. noise: standard deviation of the noise on the skips in
-    `train` mode. context: frames that the prior looks at, 2 to 5.
+    Attributes:
+        widths: channels of the encoder at the finest level, and at the others.
+        hidden: channels of the decoder, likewise.
+        candidates: motions to choose from; 0 turns motion off.
+        noise: standard deviation of the noise on the skips in `train` mode.
+        context: frames that the prior looks at, 2 to 5.
     """
 
     widths: tuple[int, int] = (8, 16)
@@ -36,120 +49,243 @@ class MotionNetConfig:
     context: int = 5
 
 
-class MotionPrediction(NamedTuple):
-    """What the network of a `Prior` makes of clips (N, T, 3, H, W); one entry a pixel of the frame to come."""
+class Motion(NamedTuple):
+    """Motion at one level, (dx, dy) in pixels of that level."""
 
-    frame: Tensor  # (N, 3, H, W), about [0, 1]: the masks' blend of the hypotheses, and what is residual
-    hypotheses: Tensor  # (N, G, 3, H, W): the last frame along each motion, the one before along the first, the last
+    flow: Tensor  # (N, 2, h, w): from the next frame back to the last one
+    acceleration: Tensor  # (N, 2, h, w): change of the flow from frame to frame
+
+    @property
+    def over_two_frames(self) -> Tensor:
+        """From the next frame back to the one before the last, (N, 2, h, w)."""
+        return 2 * self.flow + self.acceleration
+
+    @property
+    def over_three_frames(self) -> Tensor:
+        """From the next frame back to the third last, (N, 2, h, w)."""
+        return 3 * (self.flow + self.acceleration)
+
+    def upsample(self) -> Motion:
+        """The same for the next level, of twice the size, without gradients."""
+        flow = self.flow.detach()  # each level answers for itself: through many warps they are wild
+        acceleration = self.acceleration.detach()
+        return Motion(2 * upsample_flow(flow), 2 * upsample_flow(acceleration))
+
+
+class MotionPrediction(NamedTuple):
+    """What a `MotionNet` predicts: the next frame, and all that it is made of."""
+
+    frame: Tensor  # (N, 3, H, W), about [0, 1]: the masks' blend of hypotheses, plus the residual
+    hypotheses: Tensor  # (N, G, 3, H, W): last frame along each flow, frame before it, last frame
     masks: Tensor  # (N, G, 1, H, W), sum 1
-    residual: Tensor  # (N, 3, H, W): what no guess explains
-    flows: Tensor  # (N, candidates, 2, H, W), (dx, dy) in pixels: where in the last frame each pixel is read
-    levels: list[tuple[Tensor, Tensor]]  # coarse to fine: flow, and its change from frame to frame
+    residual: Tensor  # (N, 3, H, W): what no hypothesis explains
+    flows: Tensor  # (N, candidates, 2, H, W), at least one: as `Motion.flow`
+    levels: list[Motion]  # coarse to fine
     states: list[Tensor]  # coarse to fine: what the decoder knows, (N, C, h, w)
 
 
 class MotionNet(nn.Module):
-    """An encoder, and a decoder with noisy skips that finds a motion from coarse to fine."""
+    """An encoder, and a decoder with noisy skips that finds a motion from coarse to fine.
 
-    def __init__(self, config: MotionNetConfig = MotionNetConfig()) -> None:  # noqa: B008
+    Lists of layers hold two entries: for the finest level, and one that all coarser levels share.
+
+    Args:
+        config: how it is built; None: as the shipped one.
+    """
+
+    def __init__(self, config: MotionNetConfig | None = None) -> None:
         super().__init__()
-        self.config = config
-        widths, hidden = config.widths, config.hidden
-        candidates = self.candidates = config.candidates
-        self.noise = config.noise
-        fine, coarse = widths
-        small, large = hidden
-        self.encoder = nn.ModuleList(
-            [conv(3, fine), nn.Sequential(conv(3, coarse), nn.GELU(), conv(coarse, coarse))]
-        )
-        self.narrow = nn.ModuleList([nn.Conv2d(large, small, 1), nn.Conv2d(large, 24, 1)])
-        self.decoder = nn.ModuleList(
-            [
-                nn.Sequential(conv(small + 2 * (fine + 3) + 6, small), nn.GELU()),
-                nn.Sequential(conv(24 + 3 * (coarse + 3) + 6, large), nn.GELU(), conv(large, large), nn.GELU()),
-            ]
-        )
-        self.heads = nn.ModuleList(conv(n, 4 + 9) for n in hidden)
+        self.config = config or MotionNetConfig()
+        fine, coarse = self.config.widths
+        small, large = self.config.hidden
+        candidates = self.config.candidates
         hypotheses = candidates + 2 if candidates else 1
+
+        fine_encoder = conv(COLOURS, fine)
+        coarse_encoder = nn.Sequential(conv(COLOURS, coarse), nn.GELU(), conv(coarse, coarse))
+        self.encoder = nn.ModuleList([fine_encoder, coarse_encoder])
+
+        fine_narrow = nn.Conv2d(large, small, 1)
+        coarse_narrow = nn.Conv2d(large, CONTEXT_CHANNELS, 1)
+        self.narrow = nn.ModuleList([fine_narrow, coarse_narrow])
+
+        fine_inputs = small + 2 * (COLOURS + fine) + MOTION_CHANNELS
+        fine_decoder = nn.Sequential(conv(fine_inputs, small), nn.GELU())
+        coarse_inputs = CONTEXT_CHANNELS + 3 * (COLOURS + coarse) + MOTION_CHANNELS
+        coarse_decoder = nn.Sequential(
+            conv(coarse_inputs, large), nn.GELU(), conv(large, large), nn.GELU()
+        )
+        self.decoder = nn.ModuleList([fine_decoder, coarse_decoder])
+
+        outputs = 2 + 2 + NEIGHBOURS  # corrections of flow and acceleration, logits
+        self.heads = nn.ModuleList([conv(small, outputs), conv(large, outputs)])
+
         self.others = conv(small, 2 * (candidates - 1)) if candidates > 1 else None
         self.last = nn.Sequential(
-            conv(3 * hypotheses + small + 1, 24), nn.GELU(), conv(24, 24), nn.GELU(), conv(24, hypotheses + 4)
+            conv(COLOURS * hypotheses + small + 1, BLEND_CHANNELS),
+            nn.GELU(),
+            conv(BLEND_CHANNELS, BLEND_CHANNELS),
+            nn.GELU(),
+            conv(BLEND_CHANNELS, hypotheses + 1 + COLOURS),
         )
-        for layer in [*self.heads, self.last[-1]]:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in [*self.heads, self.last[-1]]:  # untrained, it is classical optical flow
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, frames: Tensor) -> MotionPrediction:
-        """(N, 3, 3, H, W) in [0, 1], three frames -> the next frame and all that it is made of."""
+        """Three frames (N, 3, 3, H, W) in [0, 1] -> the next one, and all that it is made of."""
         return self.predict(frames, self.encode(frames))
 
-    def predict(self, frames: Tensor, pyramid: list[Tensor]) -> MotionPrediction:
-        """Three frames (N, 3, 3, H, W) and their features -> explanation."""
-        last, before = frames[:, 2], frames[:, 1]
-        levels, states = self.estimate_motion(pyramid)
-        flow, change = levels[-1]
-        flows, hypotheses = [flow], [last]
-        if self.candidates:
-            flows += [flow + other for other in self.others(states[-1]).split(2, 1)] if self.others else []
-            hypotheses = [*(warp(last, f) for f in flows), warp(before, 2 * flow + change), last]
-        match = (hypotheses[-2] - hypotheses[0]).square().mean(1, keepdim=True) if self.candidates else last[:, :1] * 0
-        made = self.last(torch.cat([*hypotheses, states[-1], 10 * match], 1))
-        bias = made.new_tensor([3.0] + [0.0] * (len(hypotheses) - 1))
-        masks = (made[:, : len(hypotheses)] + bias[:, None, None]).softmax(1)[:, :, None]
-        residual = torch.sigmoid(made[:, -4:-3]) * made[:, -3:]
-        stacked = torch.stack(hypotheses, 1)
-        frame = (masks * stacked).sum(1) + residual
-        return MotionPrediction(frame, stacked, masks, residual, torch.stack(flows, 1), levels, states)
-
     def encode(self, frames: Tensor) -> list[Tensor]:
-        """(N, T, 3, H, W) -> fine to coarse: colours and features, (N, T, 3 + C, h, w)."""
-        rgb, levels = frames.flatten(0, 1) - 0.5, []
-        while len(levels) < 3 or (min(rgb.shape[-2:]) >= 16 and not any(side % 2 for side in rgb.shape[-2:])):
-            rgb = F.avg_pool2d(rgb, 2) if levels else rgb
-            skip = torch.tanh(self.encoder[min(len(levels), 1)](rgb))
-            if self.training and self.noise:
-                skip = skip + self.noise * torch.randn_like(skip)
-            levels.append(torch.cat([rgb, skip], 1).unflatten(0, frames.shape[:2]))
-        return levels
+        """(N, T, 3, H, W) in [0, 1] -> fine to coarse: colours, features; (N, T, 3 + C, h, w)."""
+        rgb = frames.flatten(0, 1) - 0.5  # (N * T, 3, H, W)
+        levels = [self._encode_level(rgb, 0)]
+        while len(levels) < LEAST_LEVELS or _can_be_halved(rgb):
+            rgb = F.avg_pool2d(rgb, 2)  # (N * T, 3, h, w)
+            levels.append(self._encode_level(rgb, 1))
+        return [level.unflatten(0, frames.shape[:2]) for level in levels]
 
-    def estimate_motion(
-        self, pyramid: list[Tensor], learnt: bool = True
-    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-        """Features of three frames -> coarse to fine: (flow, change), each (N, 2, h, w); states (N, C, h, w)."""
-        states, levels = [], []
-        flow = change = ties = pyramid[-1]  # replaced at once
-        for level in range(len(pyramid) - 1, -1, -1):
-            skips, own = pyramid[level], min(level, 1)  # one small network for all coarser levels
-            rgb = skips[:, :, :3]
-            if levels:  # each level answers for itself: gradients through many warps are wild
-                flow, change = 2 * upsample_flow(flow.detach()), 2 * upsample_flow(change.detach())
-                ties = F.interpolate(ties, scale_factor=2)
-            else:
-                flow, ties = (rgb.new_zeros(len(rgb), n, *rgb.shape[-2:]) for n in (2, 9))
-                change = flow
-            with torch.no_grad():
-                if levels and level:
-                    flow = refine_flow_from_zero(rgb[:, 2], rgb[:, 1], flow, change)
-                flow, step = refine_flow(rgb[:, 2], rgb[:, 1], flow, change, STEPS[min(len(levels), 1) + (level == 0)])
-            if not learnt:  # least squares alone
-                levels.append((flow, change))
-                continue
-            along = [warp(skips[:, 2], flow), warp(skips[:, 1], 2 * flow + change)]
-            if level:  # the third frame is not worth its time at full size
-                along.append(warp(skips[:, 0], 3 * (flow + change)))
-            known = rgb.new_zeros(len(rgb), 24, *rgb.shape[-2:])
+    def _encode_level(self, rgb: Tensor, own: int) -> Tensor:
+        features = torch.tanh(self.encoder[own](rgb))  # (N * T, C, h, w)
+        if self.training and self.config.noise:
+            features = features + self.config.noise * torch.randn_like(features)
+        return torch.cat([rgb, features], 1)
+
+    def estimate_motion(self, pyramid: list[Tensor]) -> tuple[list[Motion], list[Tensor]]:
+        """Find the motion: at each level least squares, then the decoder, which corrects them.
+
+        Args:
+            pyramid: of three frames, as `encode` gives it.
+
+        Returns:
+            Coarse to fine: motions, and states of the decoder, (N, C, h, w).
+        """
+        motion = _no_motion(pyramid)
+        logits = _zeros(pyramid, NEIGHBOURS)  # (N, 9, h, w)
+        context = _zeros(pyramid, CONTEXT_CHANNELS)  # (N, 24, h, w)
+        levels: list[Motion] = []
+        states: list[Tensor] = []
+        for level in reversed(range(len(pyramid))):
+            own = min(level, 1)
             if states:
-                known = upsample_flow(self.narrow[own](states[-1]))
-            states.append(self.decoder[own](torch.cat([known, *along, 0.2 * flow, 0.2 * change, step], 1)))
-            made = self.heads[own](states[-1])
-            ties = ties + made[:, 4:]
-            size = max(rgb.shape[-2:]) / 2  # faster is not seen
-            flow = mix_neighbours(flow + made[:, :2], ties).clamp(-size, size)
-            change = (change + made[:, 2:4]).clamp(-size, size)
-            levels.append((flow, change))
+                motion = motion.upsample()
+                logits = F.interpolate(logits, scale_factor=2)
+                context = upsample_flow(self.narrow[own](states[-1]))
+            motion, update = least_squares(pyramid, level, motion)
+            inputs = [context, *_warped_features(pyramid, level, motion)]
+            inputs += [0.2 * motion.flow, 0.2 * motion.acceleration, update]
+            state = self.decoder[own](torch.cat(inputs, 1))  # (N, C, h, w)
+            output = self.heads[own](state)
+            motion, logits = _correct(motion, logits, output)
+            levels.append(motion)
+            states.append(state)
         return levels, states
 
+    def predict(self, frames: Tensor, pyramid: list[Tensor]) -> MotionPrediction:
+        """Predict the frame after three others.
 
-def conv(given: int, made: int) -> nn.Conv2d:
+        Args:
+            frames: (N, 3, 3, H, W) in [0, 1].
+            pyramid: of them, as `encode` gives it.
+        """
+        levels, states = self.estimate_motion(pyramid)
+        flows = [levels[-1].flow]  # of (N, 2, H, W)
+        if self.others is not None:
+            others = self.others(states[-1])  # (N, 2 * (candidates - 1), H, W)
+            flows += [flows[0] + other for other in others.split(2, 1)]
+        hypotheses, mismatch = self._hypotheses(frames, flows, levels[-1])
+
+        count = len(hypotheses)
+        inputs = torch.cat([*hypotheses, states[-1], 10 * mismatch], 1)
+        output = self.last(inputs)  # (N, count + 4, H, W)
+        logits, gate, colours = output.split((count, 1, COLOURS), 1)
+        bonus = output.new_tensor([FIRST_BONUS] + [0.0] * (count - 1))
+        masks = (logits + bonus[:, None, None]).softmax(1)
+        masks = masks[:, :, None]  # (N, count, 1, H, W)
+        residual = torch.sigmoid(gate) * colours  # (N, 3, H, W)
+        stacked = torch.stack(hypotheses, 1)  # (N, count, 3, H, W)
+        frame = (masks * stacked).sum(1) + residual  # (N, 3, H, W)
+        flow = torch.stack(flows, 1)
+        return MotionPrediction(frame, stacked, masks, residual, flow, levels, states)
+
+    def _hypotheses(
+        self, frames: Tensor, flows: list[Tensor], motion: Motion
+    ) -> tuple[list[Tensor], Tensor]:
+        """What the next frame may be, (N, 3, H, W) each; how far two differ, (N, 1, H, W)."""
+        last = frames[:, 2]
+        if not self.config.candidates:
+            return [last], last[:, :1] * 0
+        hypotheses = [warp(last, flow) for flow in flows]
+        from_before = warp(frames[:, 1], motion.over_two_frames)
+        mismatch = (from_before - hypotheses[0]).square()
+        return [*hypotheses, from_before, last], mismatch.mean(1, keepdim=True)
+
+
+def conv(inputs: int, outputs: int) -> nn.Conv2d:
     """3x3, same size."""
-    return nn.Conv2d(given, made, 3, padding=1)
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+@torch.no_grad()
+def least_squares_flow(pyramid: list[Tensor]) -> Tensor:
+    """The flow that least squares find alone, (N, 2, H, W), in a pyramid of three frames."""
+    motion = _no_motion(pyramid)
+    for level in reversed(range(len(pyramid))):
+        if level < len(pyramid) - 1:
+            motion = motion.upsample()
+        motion, _ = least_squares(pyramid, level, motion)
+    return motion.flow
+
+
+@torch.no_grad()
+def least_squares(pyramid: list[Tensor], level: int, motion: Motion) -> tuple[Motion, Tensor]:
+    """The motion, brought nearer at one level of a pyramid; and the last update, (N, 2, h, w)."""
+    last = pyramid[level][:, 2, :COLOURS]  # (N, 3, h, w)
+    before = pyramid[level][:, 1, :COLOURS]
+    flow, acceleration = motion
+    if level == len(pyramid) - 1:
+        steps = COARSEST_STEPS
+    elif level == 0:
+        steps = FINEST_STEPS
+    else:
+        steps = MIDDLE_STEPS
+        flow = refine_flow_from_zero(last, before, flow, acceleration)
+    flow, update = refine_flow(last, before, flow, acceleration, steps)
+    return Motion(flow, acceleration), update
+
+
+def _correct(motion: Motion, logits: Tensor, output: Tensor) -> tuple[Motion, Tensor]:
+    """A level's motion and its neighbours' logits, with what the head puts out, (N, 13, h, w)."""
+    flow, acceleration, more_logits = output.split((2, 2, NEIGHBOURS), 1)
+    limit = max(output.shape[-2:]) / 2  # what is faster is not seen
+    logits = logits + more_logits
+    flow = mix_neighbours(motion.flow + flow, logits)
+    flow = flow.clamp(-limit, limit)
+    acceleration = motion.acceleration + acceleration
+    acceleration = acceleration.clamp(-limit, limit)
+    return Motion(flow, acceleration), logits
+
+
+def _warped_features(pyramid: list[Tensor], level: int, motion: Motion) -> list[Tensor]:
+    """A level's colours and features, warped along a motion, (N, 3 + C, h, w) for each frame."""
+    features = pyramid[level]  # (N, 3, 3 + C, h, w)
+    third_last, before, last = features.unbind(1)
+    warped = [warp(last, motion.flow), warp(before, motion.over_two_frames)]
+    if level:  # the third last is not worth its time at full size
+        warped.append(warp(third_last, motion.over_three_frames))
+    return warped
+
+
+def _zeros(pyramid: list[Tensor], channels: int) -> Tensor:
+    """(N, channels, h, w) for the coarsest level."""
+    coarsest = pyramid[-1]
+    return coarsest.new_zeros(len(coarsest), channels, *coarsest.shape[-2:])
+
+
+def _no_motion(pyramid: list[Tensor]) -> Motion:
+    return Motion(_zeros(pyramid, 2), _zeros(pyramid, 2))
+
+
+def _can_be_halved(rgb: Tensor) -> bool:
+    height, width = rgb.shape[-2:]
+    return min(height, width) >= LEAST_SIDE and height % 2 == 0 and width % 2 == 0

@@ -1,51 +1,101 @@
-"""The online fit: how far a prediction can be trusted, asked of the clip's own past. No parameters to learn."""
+"""The online fit: how far a prediction can be trusted, asked of the clip's own past."""
 
 from __future__ import annotations
+
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eon_utils.models.optical_flow import box_filter, solve_linear
+from eon_utils.models.optical_flow import box_filter, global_mean, solve_linear
 
 DEFAULT_WEIGHTS = (0.7, 0.05, 0.0, 0.0, 0.2)  # of the five hypotheses, where the past says nothing
-GLOBAL_WEIGHT = 5.0  # how heavy the whole frame is in the fit, beside a place's own surroundings
+GLOBAL_WEIGHT = 5.0  # of the whole frame in the fit, beside a place's own surroundings
+POOLED = 4  # side of the squares of pixels that share their weights
+RIDGE = 0.02  # pull towards the default, as a share of the hypotheses' mean square
+LEAST_SQUARE = 1e-5  # of differences; what is smaller says nothing
 
 
 def ridge_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor:
-    """Ridge regression of what target, (L, N, 3, H, W), on hypotheses, (L, N, K, 3, H, W) -> weights (N, K, H, W).
+    """Weights of hypotheses at each place, by ridge regression on frames of the past.
 
-    Towards `default`, (K,). The sums run over L frames, three colours, windows of 20 pixels a side and, GLOBAL_WEIGHT times
-    as heavy, the whole frame; all are differences from the frame before.
+    The sums run over frames, colours, windows of 20 pixels a side and, `GLOBAL_WEIGHT` times as
+    heavy, the whole frame.
+
+    Args:
+        hypotheses: (L, N, K, 3, H, W) for L frames of the past, differences from the frame before.
+        target: what these frames were, likewise, (L, N, 3, H, W).
+        default: weights towards which the regression pulls, (K,).
+
+    Returns:
+        (N, K, H, W).
     """
     count = hypotheses.shape[2]
-    parts = [*hypotheses.unbind(2), target]
-    products = torch.stack([(a * b).mean(2) for a in parts[:-1] for b in parts], 2).sum(0)
-    coarse = F.avg_pool2d(products, 4)
-    sums = box_filter(coarse, 2) + GLOBAL_WEIGHT * coarse.mean((2, 3), keepdim=True)
-    sums = sums.permute(0, 2, 3, 1).unflatten(-1, (count, count + 1))
-    gram, right = sums[..., :-1], sums[..., -1]
-    pull = (1e-5 + 0.02 * gram.diagonal(dim1=-2, dim2=-1).mean(-1))[..., None]
-    solved = solve_linear(gram + pull[..., None] * torch.eye(count).to(gram), right + pull * default)
-    return F.interpolate(solved.permute(0, 3, 1, 2), size=target.shape[-2:], mode="bilinear", align_corners=False)
+    left = hypotheses.unbind(2)  # K of (L, N, 3, H, W)
+    pairs = product(left, [*left, target])
+    products = [(a * b).mean(2) for a, b in pairs]  # of (L, N, H, W)
+    sums = torch.stack(products, 2).sum(0)  # (N, K * (K + 1), H, W)
+    sums = _surroundings(sums)  # (N, K * (K + 1), h, w)
+    sums = sums.permute(0, 2, 3, 1)
+    sums = sums.unflatten(3, (count, count + 1))  # (N, h, w, K, K + 1)
+    matrix = sums[..., :-1]  # (N, h, w, K, K)
+    right = sums[..., -1]  # (N, h, w, K)
+
+    squares = matrix.diagonal(dim1=3, dim2=4)  # (N, h, w, K)
+    pull = LEAST_SQUARE + RIDGE * squares.mean(3)
+    pull = pull[..., None]  # (N, h, w, 1)
+    identity = torch.eye(count).to(matrix)
+    matrix = matrix + pull[..., None] * identity
+    right = right + pull * default
+    weights = solve_linear(matrix, right)  # (N, h, w, K)
+    weights = weights.permute(0, 3, 1, 2)  # (N, K, h, w)
+    return _upsample(weights, target)
 
 
 def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor:
-    """`ridge_weights`, mixed with the first guess alone and with none, as each would have done on the past.
+    """`ridge_weights`, mixed with two rivals by how each would have done on the past.
 
-    The fit is judged on each frame by weights from the other one. Each of the three counts by the inverse square
-    of its error, the fit e times as much. Shapes as `ridge_weights`.
+    The rivals are the first hypothesis alone, and none: the last frame as it is. The fit is judged
+    on each frame of the past by weights from the other one. Each of the three counts by the inverse
+    square of its error, the fit e times as much. With one frame of the past, nothing is mixed.
+
+    Args:
+        hypotheses, target, default: as `ridge_weights`, L at most 2.
+
+    Returns:
+        (N, K, H, W).
     """
-    weights = ridge_weights(hypotheses, target, default)
-    if len(target) < 2:
-        return weights
-    first = torch.zeros_like(weights)
-    first[:, 0] = 1
-    tried = [ridge_weights(hypotheses[1:], target[1:], default), ridge_weights(hypotheses[:1], target[:1], default)]
-    made = [(torch.stack(tried)[:, :, :, None] * hypotheses).sum(2), hypotheses[:, :, 0], torch.zeros_like(target)]
-    errors = torch.stack([(part - target).square().mean((0, 2)) for part in made], 1)
-    coarse = F.avg_pool2d(errors, 4)
-    errors = 1e-5 + (box_filter(coarse, 2) + GLOBAL_WEIGHT * coarse.mean((2, 3), keepdim=True)) / (1 + GLOBAL_WEIGHT)
-    shares = (weights.new_tensor([1.0, 0.0, 0.0])[:, None, None] - 2 * errors.log()).softmax(1)
-    shares = F.interpolate(shares, size=weights.shape[-2:], mode="bilinear", align_corners=False)
-    return shares[:, :1] * weights + shares[:, 1:2] * first
+    fitted = ridge_weights(hypotheses, target, default)
+    if len(target) == 1:
+        return fitted
+    from_second = ridge_weights(hypotheses[1:], target[1:], default)
+    from_first = ridge_weights(hypotheses[:1], target[:1], default)
+    left_out = torch.stack([from_second, from_first])  # (2, N, K, H, W)
+    left_out = left_out[:, :, :, None] * hypotheses  # (2, N, K, 3, H, W)
+    left_out = left_out.sum(2)
+    first = hypotheses[:, :, 0]
+    none = torch.zeros_like(target)
+
+    squares = [(rival - target).square() for rival in (left_out, first, none)]
+    errors = [square.mean((0, 2)) for square in squares]  # three of (N, H, W)
+    errors = _surroundings(torch.stack(errors, 1))  # (N, 3, h, w)
+    errors = LEAST_SQUARE + errors / (1 + GLOBAL_WEIGHT)
+    bonus = errors.new_tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    logits = bonus - 2 * errors.log()
+    shares = _upsample(logits.softmax(1), target)  # (N, 3, H, W)
+
+    first_alone = torch.zeros_like(fitted)
+    first_alone[:, 0] = 1
+    fit_share, first_share, _ = shares.split(1, 1)  # (N, 1, H, W) each
+    return fit_share * fitted + first_share * first_alone
+
+
+def _surroundings(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, h, w): means around each place, plus the weighted global mean."""
+    pooled = F.avg_pool2d(x, POOLED)
+    return box_filter(pooled, 2) + GLOBAL_WEIGHT * global_mean(pooled)
+
+
+def _upsample(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -8,160 +8,357 @@ from torch import Tensor
 
 DAMPING = 1e-4  # added to squared gradients: a picture without any has no motion
 OUTLIER = 0.02  # a difference in colour from which on a pixel counts less
+LARGEST_UPDATE = 2  # pixels that one step of least squares may move a vector, each way
+INVERSE_ROUNDS = 4  # of least squares, median and search that turn a flow round
+SCALES = (3, 1, 0.5, 0.25)  # pixels from which on a vector counts less, in turn
+DOMINANT_DISCOUNT = 0.9  # where the pictures cannot tell, all move as one
+
+
+def pixel_grid(x: Tensor) -> Tensor:
+    """The places of the pixels of x (..., H, W): (H, W, 2), (x, y) in pixels."""
+    rows = torch.arange(x.shape[-2], device=x.device, dtype=x.dtype)
+    columns = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype)
+    places = torch.meshgrid(columns, rows, indexing="xy")
+    return torch.stack(places, -1)
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
-    """x (N, C, H, W) read at place + flow (N, 2, H, W), (dx, dy) in pixels; the border's value outside."""
-    size = x.new_tensor(x.shape[:-3:-1])
-    places = (_centres(x) + flow.permute(0, 2, 3, 1)) * (2 / size) + (1 / size - 1)
+    """Read x along a flow: each output pixel is x at its place + flow, between pixels bilinear.
+
+    Args:
+        x: (N, C, H, W).
+        flow: (N, 2, H, W), (dx, dy) in pixels. Outside the frame the border's value is read.
+
+    Returns:
+        (N, C, H, W).
+
+    Examples:
+        >>> frame = torch.arange(4.0).expand(1, 1, 4, 4)
+        >>> right = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+        >>> warp(frame, right)[0, 0, 0]
+        tensor([1., 2., 3., 3.])
+    """
+    size = x.new_tensor(x.shape[:-3:-1])  # (W, H)
+    places = pixel_grid(x) + flow.permute(0, 2, 3, 1)  # (N, H, W, 2)
+    scale = 2 / size
+    offset = 1 / size - 1
+    places = places * scale + offset  # from -1 to 1, edge to edge
     return F.grid_sample(x, places, padding_mode="border", align_corners=False)
 
 
-def _centres(x: Tensor) -> Tensor:
-    """Of (..., H, W): x and y of each pixel, (H, W, 2)."""
-    rows, columns = (torch.arange(n, device=x.device, dtype=x.dtype) for n in x.shape[-2:])
-    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
-
-
 def upsample_flow(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, 2 H, 2 W), bilinear."""
+    """(N, C, H, W) -> (N, C, 2 H, 2 W), bilinear. Values stay: flow in pixels has to be doubled."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def box_filter(x: Tensor, radius: int) -> Tensor:
-    """Means over windows of 2 * radius + 1 pixels a side, the border repeated outside; (N, C, H, W), the same."""
-    width = 2 * radius + 1  # sums of shifted copies: on batches faster than avg_pool2d
-    for dim in (2, 3):
-        padded = F.pad(x, [0, 0, radius, radius] if dim == 2 else [radius, radius, 0, 0], mode="replicate")
-        x = sum(padded.narrow(dim, k, x.shape[dim]) for k in range(width)) / width
-    return x
+    """Means over windows of 2 * radius + 1 pixels a side; (N, C, H, W), the same shape."""
+    width = 2 * radius + 1
+    x = F.pad(x, [0, 0, radius, radius], mode="replicate")
+    x = _sliding_mean(x, 2, width)
+    x = F.pad(x, [radius, radius, 0, 0], mode="replicate")
+    return _sliding_mean(x, 3, width)
+
+
+def _pad(x: Tensor, width: int) -> Tensor:
+    """(N, C, H, W), the border repeated outside."""
+    return F.pad(x, [width] * 4, mode="replicate")
+
+
+def global_mean(x: Tensor) -> Tensor:
+    """Means over the frame: (N, C, H, W) -> (N, C, 1, 1)."""
+    return x.mean((2, 3), keepdim=True)
+
+
+def _sliding_mean(x: Tensor, axis: int, width: int) -> Tensor:
+    """Means over `width` places along an axis, which becomes width - 1 shorter."""
+    size = x.shape[axis] - width + 1
+    total = x.narrow(axis, 0, size)
+    for start in range(1, width):  # shifted copies: on batches faster than avg_pool2d
+        total = total + x.narrow(axis, start, size)
+    return total / width
 
 
 def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor, rounds: int = 8) -> Tensor:
-    """The step s that makes a(x + s) equal to b(x + 2 s), and flow + s smooth where the pictures say little.
+    """The update u that makes a(x + u) equal to b(x + 2 u), and flow + u smooth.
 
-    Least squares over windows of 5x5 pixels (Lucas and Kanade 1981), and `rounds` of Jacobi's iteration that pull
-    every vector to the mean of its neighbours (Horn and Schunck 1981; both together: Bruhn et al. 2005). How hard
-    they pull is measured in the clip's own mean gradient. What is read outside the frame does not count, nor does
-    a change of light, the median of all differences.
+    Least squares over windows of 5x5 pixels (Lucas and Kanade 1981). Where the pictures say little,
+    rounds of Jacobi's iteration pull every vector to the mean of its neighbours (Horn and Schunck
+    1981; both together: Bruhn et al. 2005). How hard they pull is measured in the clip's own mean
+    gradient. What is read outside the frame does not count. A change of light does not either: the
+    median of all differences is taken off.
 
-    a, b: (N, C, H, W) in [0, 1] or shifted, read along flow (N, 2, H, W) and 2 * flow. Returns (N, 2, H, W), at
-    most 2 pixels each way.
+    Args:
+        a: the last frame read along `flow`, (N, C, H, W) in [0, 1] or shifted.
+        b: the frame before it, read along 2 * `flow`, the same shape.
+        flow: (N, 2, H, W), (dx, dy) in pixels.
+        rounds: of the iteration.
+
+    Returns:
+        (N, 2, H, W), at most 2 pixels each way.
     """
-    padded = F.pad((a + b) / 2, [1] * 4, mode="replicate")
-    dx = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
-    dy = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
-    off = remove_brightness_change(a - b)
-    products = torch.stack([(p * q).sum(1) for p, q in ((dx, dx), (dx, dy), (dy, dy), (dx, off), (dy, off))], 1)
-    counts = in_frame(flow) / (1 + off.square().mean(1, keepdim=True) / OUTLIER**2).sqrt()
-    xx, xy, yy, x, y = box_filter(products * counts, 2).split(1, 1)
-    pull = DAMPING + (xx + yy).mean((2, 3), keepdim=True)
-    xx, yy = xx + pull, yy + pull
-    inverse, cross = torch.cat([yy, xx], 1) / (xx * yy - xy * xy), xy / (xx * yy - xy * xy)
-    known = torch.cat([x, y], 1) - pull * flow
-    fixed, own, other = flow + inverse * known - cross * known.flip(1), pull * inverse, -pull * cross
-    found = flow
+    xx, xy, yy, right = _normal_equations(a, b, flow)
+    pull = DAMPING + global_mean(xx + yy)  # (N, 1, 1, 1)
+    xx = xx + pull
+    yy = yy + pull
+    determinant = xx * yy - xy * xy
+    inverse = torch.cat([yy, xx], 1) / determinant  # the inverse matrix's diagonal, (N, 2, H, W)
+    cross = xy / determinant  # its other entry, negated, (N, 1, H, W)
+
+    # The solution is `fixed`, and at each round what the neighbours' mean adds to it.
+    right = right - pull * flow
+    fixed = flow + inverse * right
+    fixed = fixed - cross * right.flip(1)
+    own = pull * inverse
+    other = -pull * cross
+    smooth = flow
     for _ in range(rounds):
-        mean = box_filter(found, 1)
-        found = torch.addcmul(torch.addcmul(fixed, own, mean), other, mean.flip(1))
-    return (found - flow).clamp(-2, 2)
+        mean = box_filter(smooth, 1)
+        smooth = torch.addcmul(fixed, own, mean)
+        smooth = torch.addcmul(smooth, other, mean.flip(1))
+    return (smooth - flow).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
 
 
-def refine_flow(a: Tensor, b: Tensor, flow: Tensor, change: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Steps of `lucas_kanade` that bring a, read along flow, and b, along 2 * flow + change, together.
-
-    a, b: (N, C, H, W); flow, change: (N, 2, H, W). Returns the flow, at most half the frame, and the last step.
-    """
-    size, step = max(flow.shape[-2:]) / 2, torch.zeros_like(flow)
-    for _ in range(steps):
-        step = lucas_kanade(warp(a, flow), warp(b, 2 * flow + change), flow)
-        flow = (flow + step).clamp(-size, size)
-    return flow, step
-
-
-def refine_flow_from_zero(a: Tensor, b: Tensor, flow: Tensor, change: Tensor) -> Tensor:
-    """Two steps of `refine_flow` from flow, and two from rest: what a coarser level got wrong may be nearer to rest.
-
-    A place keeps the one by which 7x7 pixels around it, and the whole frame, are more alike. Shapes as `refine_flow`.
-    """
-    a, b, change = (torch.cat([x, x]) for x in (a, b, change))
-    flow, _ = refine_flow(a, b, torch.cat([flow, torch.zeros_like(flow)]), change, 2)
-    off = (remove_brightness_change(warp(a, flow) - warp(b, 2 * flow + change)).square().sum(1, keepdim=True) + 1e-6).sqrt()
-    (there, rest), (first, second) = flow.chunk(2), (box_filter(off, 3) + off.mean((2, 3), keepdim=True)).chunk(2)
-    return torch.where(second < first, rest, there)
+def _normal_equations(a: Tensor, b: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
+    """Least squares at each place: the matrix as xx, xy, yy, (N, 1, H, W); right, (N, 2, H, W)."""
+    dx, dy = _gradients((a + b) / 2)
+    difference = remove_brightness_change(a - b)  # (N, C, H, W)
+    products = [dx * dx, dx * dy, dy * dy, dx * difference, dy * difference]
+    products = [product.sum(1) for product in products]
+    error = difference.square().mean(1, keepdim=True)  # (N, 1, H, W)
+    excess = (1 + error / OUTLIER**2).sqrt()
+    weight = in_frame(flow) / excess
+    sums = box_filter(torch.stack(products, 1) * weight, 2)  # (N, 5, H, W)
+    return sums.split((1, 1, 1, 2), 1)
 
 
-def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
-    """Where each pixel of the next frame comes from, (N, 2, H, W) -> where each of the last one goes.
-
-    At half size, then at full size, four rounds of: least squares on the last two frames, (N, 3, H, W); the median
-    of 5x5 vectors (Sun et al. 2010, section 4); the best vector near by (Barnes et al. 2009, section 3.2).
-    """
-    ahead = F.avg_pool2d(-flow, 2) / 2
-    for a, b in ((F.avg_pool2d(last, 2), F.avg_pool2d(before, 2)), (last, before)):
-        ahead = ahead if a.shape[-1] == ahead.shape[-1] else 2 * upsample_flow(ahead)
-        for _ in range(4):
-            ahead = ahead - lucas_kanade(a, warp(b, -ahead), -ahead, rounds=30)
-            ahead = _best(_around(ahead, 5).median(0).values, a, b)
-    return _around(ahead, 5).median(0).values
+def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences of (N, C, H, W) along x and y, the same shape."""
+    padded = _pad(images, 1)
+    rows = padded[:, :, 1:-1]  # (N, C, H, W + 2)
+    columns = padded[..., 1:-1]  # (N, C, H + 2, W)
+    dx = rows[..., 2:] - rows[..., :-2]
+    dy = columns[:, :, 2:] - columns[:, :, :-2]
+    return dx / 2, dy / 2
 
 
-def _around(flow: Tensor, side: int, apart: int = 1) -> Tensor:
-    """Of each place, the vectors of side x side others, so many pixels apart: (side * side, N, 2, H, W)."""
-    padded = F.pad(flow, [side // 2 * apart] * 4, mode="replicate")
-    return F.unfold(padded, side, apart).view(len(flow), 2, -1, *flow.shape[-2:]).permute(2, 0, 1, 3, 4)
-
-
-def _best(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
-    """Along which vector are 3x3 pixels most alike: a place's own, one 3 or 1 pixels away, the whole frame's?"""
-    for apart in (3, 1):
-        tried = torch.cat([flow[None], _around(flow, 3, apart), dominant_motion(flow)[None]])
-        then, now = (x.repeat(len(tried), 1, 1, 1) for x in (before, last))
-        off = remove_brightness_change(warp(then, -tried.flatten(0, 1)) - now).abs().mean(1, keepdim=True)
-        costs = box_filter(off.clamp(max=0.2), 1).unflatten(0, tried.shape[:2])
-        costs[-1] *= 0.9  # where the pictures cannot tell, all move as one
-        flow = tried.gather(0, costs.argmin(0, keepdim=True).expand(-1, -1, 2, -1, -1))[0]
-    return flow
-
-
-def dominant_motion(flow: Tensor) -> Tensor:
-    """The affine motion that most of a flow agrees with, by reweighted least squares; (N, 2, H, W), the same."""
-    places = F.pad(_centres(flow) / max(flow.shape[-2:]) - 0.5, [1, 0], value=1.0).flatten(0, 1)
-    vectors = flow.flatten(2).mT
-    found = vectors.median(1, keepdim=True).values
-    for scale in (3, 1, 0.5, 0.25):  # pixels from which on a vector counts less
-        heavy = places / (1 + ((vectors - found) / scale).square().sum(2, keepdim=True))
-        found = places @ torch.linalg.solve(heavy.mT @ places + 1e-4 * torch.eye(3).to(flow), heavy.mT @ vectors)
-    return found.mT.reshape(flow.shape)
-
-
-def remove_brightness_change(off: Tensor) -> Tensor:
-    """A difference (N, C, H, W) without that of the light: its median (each third pixel will do, in less time)."""
-    some = off.flatten(2)[..., ::3]  # the largest half, not `median`: ONNX has no median
-    return off - some.topk(some.shape[2] // 2 + 1).values[..., -1:, None]
+def remove_brightness_change(difference: Tensor) -> Tensor:
+    """A difference of two frames, (N, C, H, W), less its median: what a change of light adds."""
+    some = difference.flatten(2)[..., ::3]  # (N, C, n): every third pixel will do, in less time
+    half = some.shape[2] // 2 + 1
+    largest = some.topk(half).values  # not `median`: ONNX has none
+    median = largest[..., -1:, None]  # (N, C, 1, 1)
+    return difference - median
 
 
 def in_frame(flow: Tensor) -> Tensor:
     """1 where twice the flow (N, 2, H, W) ends in the frame, else 0; (N, 1, H, W)."""
-    high, wide = flow.shape[-2:]
-    x, y = (_centres(flow).permute(2, 0, 1) + 2 * flow).unbind(1)
-    return ((x > -1) & (x < wide) & (y > -1) & (y < high)).to(flow)[:, None]
+    size = flow.new_tensor(flow.shape[:-3:-1])  # (W, H)
+    places = pixel_grid(flow)  # (H, W, 2)
+    flow = flow.permute(0, 2, 3, 1)  # (N, H, W, 2)
+    ends = places + 2 * flow
+    inside = (ends > -1) & (ends < size)
+    inside = inside.all(-1)  # (N, H, W)
+    return inside[:, None].to(flow)
+
+
+def refine_flow(
+    last: Tensor, before: Tensor, flow: Tensor, acceleration: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Steps of `lucas_kanade` that bring two frames together, read along a flow.
+
+    Args:
+        last: the last frame, (N, C, H, W), read along flow.
+        before: the frame before it, the same shape, read along 2 * flow + acceleration.
+        flow: (N, 2, H, W), (dx, dy) in pixels.
+        acceleration: change of the flow from frame to frame, the same shape.
+        steps: of least squares, at least 1.
+
+    Returns:
+        The flow, at most half the frame, and the last update, both (N, 2, H, W).
+    """
+    limit = max(flow.shape[-2:]) / 2
+    update = torch.zeros_like(flow)
+    for _ in range(steps):
+        last_warped = warp(last, flow)  # (N, C, H, W)
+        before_warped = warp(before, 2 * flow + acceleration)
+        update = lucas_kanade(last_warped, before_warped, flow)
+        flow = (flow + update).clamp(-limit, limit)
+    return flow, update
+
+
+def refine_flow_from_zero(
+    last: Tensor, before: Tensor, flow: Tensor, acceleration: Tensor
+) -> Tensor:
+    """Two steps of `refine_flow` from the flow, and two from rest; each place keeps the better one.
+
+    Where a coarser level was wrong, the truth may be nearer to rest. Better is the one by which 7x7
+    pixels around a place, and the whole frame, are more alike.
+
+    Args:
+        last, before, flow, acceleration: as `refine_flow`.
+
+    Returns:
+        (N, 2, H, W).
+    """
+    last = torch.cat([last, last])  # (2 N, C, H, W): from the flow, from rest
+    before = torch.cat([before, before])
+    acceleration = torch.cat([acceleration, acceleration])
+    flow = torch.cat([flow, torch.zeros_like(flow)])  # (2 N, 2, H, W)
+    flow, _ = refine_flow(last, before, flow, acceleration, steps=2)
+
+    last_warped = warp(last, flow)  # (2 N, C, H, W)
+    before_warped = warp(before, 2 * flow + acceleration)
+    difference = remove_brightness_change(last_warped - before_warped)
+    error = difference.square().sum(1, keepdim=True)  # (2 N, 1, H, W)
+    error = (error + 1e-6).sqrt()
+    cost = box_filter(error, 3) + global_mean(error)
+    cost_from_flow, cost_from_zero = cost.chunk(2)
+    from_flow, from_zero = flow.chunk(2)
+    return torch.where(cost_from_zero < cost_from_flow, from_zero, from_flow)
+
+
+def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    """Where each pixel of the next frame comes from -> where each pixel of the last frame goes.
+
+    At half size, then at full size, rounds of three things: least squares on the last two frames;
+    the median of 5x5 vectors (Sun et al. 2010, section 4); the best vector near by (Barnes et al.
+    2009, section 3.2).
+
+    Args:
+        flow: (N, 2, H, W), (dx, dy) in pixels.
+        last, before: the last two frames, (N, 3, H, W).
+
+    Returns:
+        (N, 2, H, W).
+    """
+    small_last = F.avg_pool2d(last, 2)  # (N, 3, H/2, W/2)
+    small_before = F.avg_pool2d(before, 2)
+    forward = F.avg_pool2d(-flow, 2) / 2  # (N, 2, H/2, W/2)
+    forward = _settle(forward, small_last, small_before)
+    forward = 2 * upsample_flow(forward)  # (N, 2, H, W)
+    forward = _settle(forward, last, before)
+    return _median(forward)
+
+
+def _settle(forward: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    for _ in range(INVERSE_ROUNDS):
+        update = lucas_kanade(last, warp(before, -forward), -forward, rounds=30)
+        forward = _median(forward - update)
+        forward = best_nearby(forward, last, before)
+    return forward
+
+
+def _median(flow: Tensor) -> Tensor:
+    return neighbours(flow, 5).median(0).values
+
+
+def neighbours(flow: Tensor, side: int, apart: int = 1) -> Tensor:
+    """Of each place of (N, 2, H, W), side x side vectors around it: (side * side, N, 2, H, W).
+
+    They are `apart` pixels from each other, and come row by row.
+    """
+    padded = _pad(flow, side // 2 * apart)
+    columns = F.unfold(padded, side, apart)  # (N, 2 * side * side, H * W)
+    columns = columns.view(len(flow), 2, -1, *flow.shape[-2:])
+    return columns.permute(2, 0, 1, 3, 4)
+
+
+def best_nearby(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
+    """For each place, the vector along which 3x3 pixels of two frames are most alike.
+
+    Tried are its own, those 3 and then 1 pixels away, and the dominant motion.
+
+    Args:
+        flow: (N, 2, H, W), from the last frame on.
+        last, before: the last two frames, (N, 3, H, W).
+
+    Returns:
+        (N, 2, H, W).
+    """
+    for apart in (3, 1):
+        around = neighbours(flow, 3, apart)  # (9, N, 2, H, W)
+        dominant = dominant_motion(flow)
+        tried = torch.cat([flow[None], around, dominant[None]])  # (11, N, 2, H, W)
+        flows = tried.flatten(0, 1)  # (11 N, 2, H, W)
+        before_frames = before.repeat(len(tried), 1, 1, 1)  # (11 N, 3, H, W)
+        last_frames = last.repeat(len(tried), 1, 1, 1)
+        difference = warp(before_frames, -flows) - last_frames
+        difference = remove_brightness_change(difference)
+        error = difference.abs().mean(1, keepdim=True)  # (11 N, 1, H, W)
+        cost = box_filter(error.clamp(max=0.2), 1)
+        cost = cost.unflatten(0, tried.shape[:2])  # (11, N, 1, H, W)
+        cost[-1] *= DOMINANT_DISCOUNT
+        best = cost.argmin(0, keepdim=True)  # (1, N, 1, H, W)
+        best = best.expand_as(tried[:1])  # (1, N, 2, H, W)
+        flow = tried.gather(0, best)[0]
+    return flow
+
+
+def dominant_motion(flow: Tensor) -> Tensor:
+    """The affine motion that most of a flow (N, 2, H, W) agrees with, the same shape.
+
+    By least squares, reweighted: a vector that is far from the motion so far counts less.
+    """
+    size = max(flow.shape[-2:])
+    places = pixel_grid(flow) / size - 0.5  # (H, W, 2)
+    places = F.pad(places, [1, 0], value=1.0)  # (H, W, 3): 1, x, y
+    places = places.flatten(0, 1)  # (H * W, 3)
+    damping = 1e-4 * torch.eye(3).to(flow)
+    vectors = flow.flatten(2).mT  # (N, H * W, 2)
+    motion = vectors.median(1, keepdim=True).values  # (N, 1, 2)
+    for scale in SCALES:
+        distance = (vectors - motion) / scale
+        distance = distance.square().sum(2, keepdim=True)  # (N, H * W, 1)
+        weighted = places / (1 + distance)  # (N, H * W, 3)
+        matrix = weighted.mT @ places  # (N, 3, 3)
+        right = weighted.mT @ vectors  # (N, 3, 2)
+        coefficients = torch.linalg.solve(matrix + damping, right)  # (N, 3, 2)
+        motion = places @ coefficients  # (N, H * W, 2)
+    return motion.mT.reshape(flow.shape)
 
 
 def mix_neighbours(flow: Tensor, logits: Tensor) -> Tensor:
-    """Each pixel's motion as a mean over its 3x3 neighbours', weighted by softmax of (N, 9, H, W)."""
-    high, wide = flow.shape[-2:]
-    padded, weights = F.pad(flow, [1] * 4, mode="replicate"), logits.softmax(1).split(1, 1)
-    return sum(w * padded[:, :, k // 3 : k // 3 + high, k % 3 : k % 3 + wide] for k, w in enumerate(weights))
+    """Each pixel's motion as a mean over that of its 3x3 neighbours.
+
+    Args:
+        flow: (N, 2, H, W).
+        logits: (N, 9, H, W); their softmax are the weights of the neighbours, row by row.
+
+    Returns:
+        (N, 2, H, W).
+    """
+    height, width = flow.shape[-2:]
+    weights = logits.softmax(1).split(1, 1)  # nine of (N, 1, H, W)
+    padded = _pad(flow, 1)  # (N, 2, H + 2, W + 2)
+    mixed = torch.zeros_like(flow)
+    for index, weight in enumerate(weights):
+        rows = padded.narrow(2, index // 3, height)
+        neighbour = rows.narrow(3, index % 3, width)  # (N, 2, H, W)
+        mixed = mixed + weight * neighbour
+    return mixed
 
 
 def solve_linear(matrix: Tensor, right: Tensor) -> Tensor:
-    """Gauss and Jordan's elimination, without pivots: (..., K, K), positive definite, and (..., K) -> (..., K).
+    """Solve linear systems by Gauss and Jordan's elimination, without pivots.
 
-    For K of a few and very many systems; unlike `torch.linalg.solve`, it can be exported to ONNX.
+    For very many systems of a few unknowns. Unlike `torch.linalg.solve`, it can go into ONNX.
+
+    Args:
+        matrix: (..., K, K), positive definite.
+        right: (..., K).
+
+    Returns:
+        (..., K).
     """
-    rows = list(torch.cat([matrix, right[..., None]], -1).unbind(-2))
-    for k in range(len(rows)):
-        rows[k] = rows[k] / rows[k][..., k : k + 1]
-        rows = [row if j == k else row - row[..., k : k + 1] * rows[k] for j, row in enumerate(rows)]
-    return torch.stack([row[..., -1] for row in rows], -1)
+    augmented = torch.cat([matrix, right[..., None]], -1)
+    rows = list(augmented.unbind(-2))  # K of (..., K + 1)
+    for pivot in range(len(rows)):
+        scale = rows[pivot].narrow(-1, pivot, 1)  # (..., 1)
+        rows[pivot] = rows[pivot] / scale
+        for other in range(len(rows)):
+            if other != pivot:
+                factor = rows[other].narrow(-1, pivot, 1)
+                rows[other] = rows[other] - factor * rows[pivot]
+    solution = [row[..., -1] for row in rows]
+    return torch.stack(solution, -1)

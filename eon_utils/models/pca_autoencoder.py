@@ -1,135 +1,232 @@
-"""The autoencoders of phase 3, for pictures never seen: what linear algebra knows first, then a network on top."""
+"""The autoencoders of phase 3: what linear algebra knows of pictures, then a network on top."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eon_utils.config import device
-from eon_utils.models.weight_files import fill, read_weights, write_weights
+from eon_utils.models.weight_files import load_tensors, read_weights, write_weights
 
-CELL, DIMENSIONS = 8, 3 * 8 * 8  # a cell is 8x8 pixels of three colours
+COLOURS = 3
+CELL = 8  # side of a cell in pixels
+DIMENSIONS = COLOURS * CELL * CELL
 CODE_SIZES = (8, 16, 32, 64)  # numbers a cell: 512, 1,024, 2,048 and 4,096 for 64x64 pixels
-CHUNK = 2048  # cells at a time: all energies, or all bases, of a large picture would not fit into memory
+ORIENTATIONS = 8  # of a square: flips and transpositions
+CHUNK = 2048  # cells at a time: all energies of a large picture would not fit into memory
+FOLD = 4  # side of the squares of pixels that are folded into channels
+FOLDED = COLOURS * FOLD * FOLD
+IMAGE_AXES = 4  # (N, C, H, W)
+SAMPLE = 3000  # cells among which those most alike are looked for
+ALIKE = 400  # cells that a basis starts from
+RENAMED = {  # parts of an `Autoencoder` in older files
+    "bank.": "local_pca.",
+    "fold_in.": "conv_in.",
+    "fold_out.": "conv_out.",
+    "rate.": "size_embedding.",
+    "see.": "skip_encoder.",
+    "hear.": "skip_decoder.",
+}
 
 
 def patchify(images: Tensor) -> Tensor:
     """(N, 3, H, W) -> its 8x8 cells, row by row, (N * H/8 * W/8, 192)."""
-    return F.unfold(images, CELL, stride=CELL).transpose(1, 2).reshape(-1, DIMENSIONS)
+    columns = F.unfold(images, CELL, stride=CELL)  # (N, 192, H/8 * W/8)
+    return columns.transpose(1, 2).reshape(-1, DIMENSIONS)
 
 
 def unpatchify(patches: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of `patchify`, for images of `shape` = (N, 3, H, W)."""
-    columns = patches.reshape(shape[0], -1, DIMENSIONS).transpose(1, 2)
-    return F.fold(columns, tuple(shape[-2:]), CELL, stride=CELL)
+    rows = patches.reshape(shape[0], -1, DIMENSIONS)  # (N, H/8 * W/8, 192)
+    return F.fold(rows.transpose(1, 2), tuple(shape[-2:]), CELL, stride=CELL)
 
 
 def orientations() -> Tensor:
     """(8, 192): the order of a cell's values after each of its eight flips and transpositions."""
-    square = torch.arange(DIMENSIONS).view(3, CELL, CELL)
-    flipped = [square, square.flip(2), square.flip(1), square.flip((1, 2))]
-    return torch.stack([view.reshape(-1) for view in flipped + [f.transpose(1, 2) for f in flipped]])
+    square = torch.arange(DIMENSIONS).view(COLOURS, CELL, CELL)
+    flips = [square, square.flip(2), square.flip(1), square.flip((1, 2))]
+    flipped = torch.stack(flips)  # (4, 3, 8, 8)
+    return torch.cat([flipped, flipped.mT]).flatten(1)
 
 
 def principal_directions(patches: Tensor, weights: Tensor | None = None) -> Tensor:
-    """(N, D) -> (D, D): principal directions as columns, strongest first; nothing is centred."""
+    """Principal directions of cells, of which nothing is subtracted.
+
+    Args:
+        patches: (N, D).
+        weights: (N,), how much each counts; None: all alike.
+
+    Returns:
+        (D, D): directions as columns, strongest first.
+    """
     weighted = patches if weights is None else patches * weights[:, None]
-    return torch.linalg.eigh(weighted.T @ patches)[1].flip(1)
+    return _eigenvectors(weighted.T @ patches)
+
+
+def _eigenvectors(matrix: Tensor) -> Tensor:
+    """Of a symmetric matrix (D, D): as columns, that of the largest eigenvalue first."""
+    return torch.linalg.eigh(matrix).eigenvectors.flip(1)
 
 
 class LocalPCA(nn.Module):
-    """A mixture of local PCAs (Kambhatla & Leen 1997): each 8x8 cell is coded in the basis that suits it best.
+    """A mixture of local PCAs (Kambhatla & Leen 1997): each 8x8 cell has the basis that fits best.
 
-    `count` bases, each in eight orientations. A cell's code is the number of its basis, a whole one from 0 to
-    8 * count - 1, and its first coefficients there: with k numbers a cell, one is the choice, k - 1 coefficients.
+    Each basis comes in eight orientations. A cell's code is the number of its basis, an integer
+    from 0 to 8 * count - 1, and its first coefficients there. With k numbers a cell, one is the
+    choice, k - 1 are coefficients.
+
+    Args:
+        count: of the bases.
     """
+
+    bases: Tensor  # (count, 192, 63)
+    order: Tensor  # (8, 192): see `orientations`
 
     def __init__(self, count: int = 128) -> None:
         super().__init__()
-        self.register_buffer("bases", torch.zeros(count, DIMENSIONS, max(CODE_SIZES) - 1))
+        rank = max(CODE_SIZES) - 1
+        self.register_buffer("bases", torch.zeros(count, DIMENSIONS, rank))
         self.register_buffer("order", orientations(), persistent=False)
 
     def choose(self, patches: Tensor, rank: int) -> Tensor:
         """(n, 192) -> which basis captures most of each with `rank` coefficients, (n,)."""
-        count, choices = len(self.bases), []
-        filters = self.bases[:, :, :rank].permute(1, 0, 2).reshape(DIMENSIONS, -1)
+        filters = self.bases[:, :, :rank].permute(1, 0, 2)  # (192, count, rank)
+        filters = filters.reshape(DIMENSIONS, -1)
+        choices = []
         for part in patches.split(CHUNK):
-            energy = [(part[:, o] @ filters).square_().view(-1, count, rank).sum(2) for o in self.order]
-            choices.append(torch.cat(energy, 1).argmax(1))
+            energies = []
+            for order in self.order:
+                coefficients = part[:, order] @ filters  # (n, count * rank)
+                squares = coefficients.square_().view(len(part), -1, rank)
+                energies.append(squares.sum(2))  # (n, count)
+            energy = torch.cat(energies, 1)  # (n, 8 * count)
+            choices.append(energy.argmax(1))
         return torch.cat(choices)
 
-    def encode(self, patches: Tensor, numbers: int) -> Tensor:
-        """(n, 192), about [-0.5, 0.5] -> (n, numbers): the choice, then numbers - 1 coefficients."""
-        codes, choices = [], self.choose(patches, numbers - 1)
+    def encode(self, patches: Tensor, code_size: int) -> Tensor:
+        """(n, 192), about [-0.5, 0.5] -> (n, code_size): the choice, then coefficients."""
+        rank = code_size - 1
+        choices = self.choose(patches, rank)
+        codes = []
         for part, choice in zip(patches.split(CHUNK), choices.split(CHUNK), strict=True):
-            turned = part.gather(1, self.order[choice // len(self.bases)])
-            basis = self.bases[choice % len(self.bases), :, : numbers - 1]
-            codes.append(torch.cat([choice[:, None].to(part), torch.einsum("nd,ndk->nk", turned, basis)], 1))
+            turned = self._turn(part, choice)  # (n, 192)
+            basis = self._basis(choice, rank)  # (n, 192, rank)
+            coefficients = torch.einsum("nd,ndk->nk", turned, basis)
+            choice = choice[:, None].to(part)  # (n, 1)
+            codes.append(torch.cat([choice, coefficients], 1))
         return torch.cat(codes)
 
     def decode(self, code: Tensor) -> Tensor:
-        """(n, numbers) -> (n, 192). The choice is rounded to the nearest basis there is."""
-        patches, count = [], len(self.bases)
+        """(n, code_size) -> (n, 192). The choice is rounded to the nearest basis there is."""
+        last = ORIENTATIONS * len(self.bases) - 1
+        patches = []
         for part in code.split(CHUNK):
-            choice = part[:, 0].round().long().clamp(0, 8 * count - 1)
-            turned = torch.einsum("nk,ndk->nd", part[:, 1:], self.bases[choice % count, :, : part.shape[1] - 1])
-            patches.append(torch.zeros_like(turned).scatter(1, self.order[choice // count], turned))
+            choice = part[:, 0].round().long()
+            choice = choice.clamp(0, last)
+            coefficients = part[:, 1:]
+            basis = self._basis(choice, coefficients.shape[1])  # (n, 192, rank)
+            turned = torch.einsum("nk,ndk->nd", coefficients, basis)  # (n, 192)
+            upright = torch.zeros_like(turned).scatter(1, self._order(choice), turned)
+            patches.append(upright)
         return torch.cat(patches)
+
+    def _order(self, choice: Tensor) -> Tensor:
+        """(n,) -> the order of a cell's values in the orientation chosen, (n, 192)."""
+        return self.order[choice // len(self.bases)]
+
+    def _turn(self, patches: Tensor, choice: Tensor) -> Tensor:
+        """Cells (n, 192) in the orientations that they chose, the same shape."""
+        return patches.gather(1, self._order(choice))
+
+    def _basis(self, choice: Tensor, rank: int) -> Tensor:
+        """(n,) -> the first directions of the bases chosen, (n, 192, rank)."""
+        return self.bases[choice % len(self.bases), :, :rank]
 
     @torch.no_grad()
     def fit(self, patches: Tensor, rounds: int = 10, rank: int = 15) -> None:
-        """Alternate, as k-means does: cells choose bases, bases become their cells' principal directions.
+        """Alternate, as k-means does: cells choose bases, bases become their principal directions.
 
-        patches: (n, 192), about [-0.5, 0.5]; the first guess for a basis are the cells most like a random one.
-        Errors are weighed relative to what plain PCA leaves over: a few busy cells must not settle everything.
+        Errors are weighed relative to what plain PCA leaves over: a few busy cells must not settle
+        everything.
+
+        Args:
+            patches: (n, 192), about [-0.5, 0.5].
+            rounds: of the alternation.
+            rank: coefficients with which a basis is judged.
         """
-        keep, floor = self.bases.shape[2], principal_directions(patches)
-        left = patches.square().sum(1) - (patches @ floor[:, :rank]).square().sum(1)
-        weight = 1 / (left + left.median() / 2)
-        common = patches.T @ patches / patches.square().sum()
-        for index in range(len(self.bases)):
-            some = patches[torch.randint(len(patches), (3000,))]
-            shape = F.normalize(some @ floor[:, 1:], dim=1)
-            alike = some[(shape @ shape[0]).abs().topk(400).indices]
-            self.bases[index] = torch.linalg.eigh(alike.T @ alike / alike.square().sum() + common)[1].flip(1)[
-                :, :keep
-            ]
+        plain = principal_directions(patches)  # (192, 192)
+        coefficients = patches @ plain[:, :rank]  # (n, rank)
+        left = patches.square().sum(1) - coefficients.square().sum(1)  # (n,)
+        weights = 1 / (left + left.median() / 2)
+        self._start(patches, plain)
         for _ in range(rounds):
             choice = self.choose(patches, rank)
             for index in range(len(self.bases)):
                 mine = choice % len(self.bases) == index
                 if mine.sum() > DIMENSIONS:  # fewer cells than dimensions would settle nothing
-                    turned = patches[mine].gather(1, self.order[choice[mine] // len(self.bases)])
-                    self.bases[index] = principal_directions(turned, weight[mine])[:, :keep]
+                    turned = self._turn(patches[mine], choice[mine])
+                    self._set(index, principal_directions(turned, weights[mine]))
+
+    def _start(self, patches: Tensor, plain: Tensor) -> None:
+        """Each basis from the cells most like a random one, whatever their contrast."""
+        common = patches.T @ patches / patches.square().sum()
+        for index in range(len(self.bases)):
+            some = patches[torch.randint(len(patches), (SAMPLE,))]
+            shape = F.normalize(some @ plain[:, 1:], dim=1)  # less the strongest: brightness
+            similarity = (shape @ shape[0]).abs()
+            alike = some[similarity.topk(ALIKE).indices]  # (ALIKE, 192)
+            own = alike.T @ alike / alike.square().sum()
+            self._set(index, _eigenvectors(own + common))
+
+    def _set(self, index: int, directions: Tensor) -> None:
+        self.bases[index] = directions[:, : self.bases.shape[2]]
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(gelu(conv(x))), 3x3 (He et al. 2016, without normalisation); it starts as the identity."""
+    """x + conv(gelu(conv(x))), at first the identity (He et al. 2016, without normalisation)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        _zero(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, h, w) -> the same shape."""
-        return x + self.second(F.gelu(self.first(x)))
+        residual = F.gelu(self.first(x))
+        residual = self.second(residual)
+        return x + residual
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 class Autoencoder(nn.Module):
-    """A bank of local PCAs makes the code; residual blocks repair what the bank rebuilds from it.
+    """Local PCAs make the code; residual blocks refine what is reconstructed from it.
 
-    The repair works at a quarter of the size: pixels are folded into channels and back (pixel shuffle, Shi et al.
-    2016), so every output pixel has as many weights as any other. Optional skips hand `skips` channels at a
-    quarter of the size around the code, bounded by tanh, with Gaussian `noise` of that standard deviation in
-    `train` mode, as in phase 2.
+    The refinement works at a quarter of the size: pixels are folded into channels and back (pixel
+    shuffle, Shi et al. 2016), so every output pixel has as many weights as any other. Skips, if
+    asked for, hand features at a quarter of the size around the code. They are bounded by tanh,
+    with noise in `train` mode, as in phase 2.
 
-    channels: numbers a cell of 8x8 pixels, one of 8, 16, 32, 64; may be changed at any time. Images are
-    (N, 3, H, W) in [0, 1], H and W multiples of 8.
+    Images are (N, 3, H, W) in [0, 1], H and W multiples of 8.
+
+    Args:
+        channels: numbers a cell of 8x8 pixels, one of 8, 16, 32, 64; may be changed at any time.
+        skips: their channels; 0: none.
+        noise: standard deviation of the noise on the skips.
+        width: channels of the refinement.
+        depth: its residual blocks.
+        count: bases of the local PCA.
+
+    Raises:
+        ValueError: for channels that are not among those.
     """
 
     def __init__(
@@ -143,59 +240,97 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         if channels not in CODE_SIZES:
-            raise ValueError(f"channels={channels!r} must be one of {', '.join(map(str, CODE_SIZES))}")
-        self.channels, self.noise, self.bank = channels, noise, LocalPCA(count)
-        self.fold_in = nn.Conv2d(48, width, 3, padding=1)
-        self.rate = nn.Embedding(len(CODE_SIZES), width)
-        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
-        self.fold_out = nn.Conv2d(width, 48, 3, padding=1)
-        nn.init.zeros_(self.fold_out.weight)
-        nn.init.zeros_(self.fold_out.bias)
-        self.see = self.hear = None
+            allowed = ", ".join(map(str, CODE_SIZES))
+            raise ValueError(f"channels={channels!r} must be one of {allowed}")
+        self.channels = channels
+        self.noise = noise
+        self.local_pca = LocalPCA(count)
+        self.conv_in = nn.Conv2d(FOLDED, width, 3, padding=1)
+        self.size_embedding = nn.Embedding(len(CODE_SIZES), width)
+        blocks = [ResidualBlock(width) for _ in range(depth)]
+        self.blocks = nn.Sequential(*blocks)
+        self.conv_out = nn.Conv2d(width, FOLDED, 3, padding=1)
+        _zero(self.conv_out)
+        self.skip_encoder: nn.Sequential | None = None
+        self.skip_decoder: nn.Conv2d | None = None
         if skips:
-            self.see = nn.Sequential(
-                nn.Conv2d(48, width, 3, padding=1), ResidualBlock(width), nn.Conv2d(width, skips, 1)
+            self.skip_encoder = nn.Sequential(
+                nn.Conv2d(FOLDED, width, 3, padding=1),
+                ResidualBlock(width),
+                nn.Conv2d(width, skips, 1),
             )
-            self.hear = nn.Conv2d(skips, width, 3, padding=1)
+            self.skip_decoder = nn.Conv2d(skips, width, 3, padding=1)
+        self.register_load_state_dict_pre_hook(_rename_old_keys)
 
     def encode(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> the code (N, channels, H/8, W/8); with skips, also these, (N, S, H/4, W/4)."""
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % CELL or images.shape[3] % CELL:
+        """Images -> the code (N, channels, H/8, W/8); with skips, also these, (N, S, H/4, W/4).
+
+        Raises:
+            ValueError: for images of another shape.
+        """
+        fits = images.ndim == IMAGE_AXES and images.shape[1] == COLOURS
+        if not fits or any(side % CELL for side in images.shape[2:]):
             wanted = f"(N, 3, H, W) with H and W multiples of {CELL}"
             raise ValueError(f"Autoencoder takes images {wanted}, not {tuple(images.shape)}")
-        n, _, h, w = images.shape
-        code = self.bank.encode(patchify(images - 0.5), self.channels)
-        code = code.view(n, h // CELL, w // CELL, -1).permute(0, 3, 1, 2)
-        return code if self.see is None else (code, self.skips(images))
+        patches = patchify(images - 0.5)  # (n, 192)
+        codes = self.local_pca.encode(patches, self.channels)  # (n, channels)
+        height = images.shape[2] // CELL
+        code = codes.view(len(images), height, -1, self.channels)
+        code = code.permute(0, 3, 1, 2)  # (N, channels, H/8, W/8)
+        return code if self.skip_encoder is None else (code, self.skips(images))
 
     def skips(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> what goes around the code, (N, S, H/4, W/4) in [-1, 1]."""
-        return torch.tanh(self.see(F.pixel_unshuffle(images - 0.5, 4)))
+        assert self.skip_encoder is not None
+        folded = F.pixel_unshuffle(images - 0.5, FOLD)  # (N, 48, H/4, W/4)
+        return torch.tanh(self.skip_encoder(folded))
 
-    def rebuild(self, code: Tensor) -> Tensor:
-        """The bank's part of decoding: a code (N, k, h, w) -> (N, 3, 8 h, 8 w) in [0, 1], not yet repaired."""
-        if code.ndim != 4 or code.shape[1] not in CODE_SIZES:
-            raise ValueError(f"a code is (N, k, h, w) with k one of {CODE_SIZES}, not {tuple(code.shape)}")
-        n, k, h, w = code.shape
-        patches = self.bank.decode(code.permute(0, 2, 3, 1).reshape(-1, k))
-        return (unpatchify(patches, torch.Size((n, 3, CELL * h, CELL * w))) + 0.5).clamp(0, 1)
+    def reconstruct(self, code: Tensor) -> Tensor:
+        """The local PCA's part of decoding: (N, k, h, w) -> (N, 3, 8 h, 8 w) in [0, 1].
 
-    def repair(self, rough: Tensor, rate: Tensor, skips: Tensor | None = None) -> Tensor:
-        """What the bank rebuilt, (N, 3, H, W), and which rate it had, (N,) indices into CODE_SIZES -> (N, 3, H, W)."""
-        x = self.fold_in(4 * F.pixel_unshuffle(rough - 0.5, 4)) + self.rate(rate)[:, :, None, None]
+        Raises:
+            ValueError: for a code of another shape.
+        """
+        if code.ndim != IMAGE_AXES or code.shape[1] not in CODE_SIZES:
+            wanted = f"(N, k, h, w) with k one of {CODE_SIZES}"
+            raise ValueError(f"a code is {wanted}, not {tuple(code.shape)}")
+        codes = code.permute(0, 2, 3, 1).flatten(0, 2)  # (n, k)
+        patches = self.local_pca.decode(codes)  # (n, 192)
+        height = CELL * code.shape[2]
+        width = CELL * code.shape[3]
+        images = unpatchify(patches, torch.Size((len(code), COLOURS, height, width)))
+        return (images + 0.5).clamp(0, 1)
+
+    def refine(self, rough: Tensor, size_index: Tensor, skips: Tensor | None = None) -> Tensor:
+        """The network's part of decoding.
+
+        Args:
+            rough: what the local PCA reconstructed, (N, 3, H, W).
+            size_index: of the code sizes that it had, in `CODE_SIZES`, (N,).
+            skips: as `encode` gives them; None: they are cut.
+
+        Returns:
+            (N, 3, H, W), about [0, 1].
+        """
+        folded = F.pixel_unshuffle(rough - 0.5, FOLD)  # (N, 48, H/4, W/4)
+        embedding = self.size_embedding(size_index)[:, :, None, None]
+        x = self.conv_in(4 * folded) + embedding  # (N, width, H/4, W/4)
         if skips is not None:
-            x = x + self.hear(
-                skips + self.noise * torch.randn_like(skips) if self.training and self.noise else skips
-            )
-        return rough + F.pixel_shuffle(self.fold_out(self.blocks(x)), 4)
+            assert self.skip_decoder is not None
+            if self.training and self.noise:
+                skips = skips + self.noise * torch.randn_like(skips)
+            x = x + self.skip_decoder(skips)
+        x = self.conv_out(self.blocks(x))  # (N, 48, H/4, W/4)
+        return rough + F.pixel_shuffle(x, FOLD)
 
     def decode(self, code: Tensor | tuple[Tensor, Tensor], skips: Tensor | None = None) -> Tensor:
         """What `encode` gave -> (N, 3, H, W), in [0, 1] in `eval` mode. Skips left out are cut."""
         if isinstance(code, tuple):
             code, skips = code
-        rough = self.rebuild(code)
-        rate = torch.full((len(code),), CODE_SIZES.index(code.shape[1]), device=code.device)
-        images = self.repair(rough, rate, skips)
+        rough = self.reconstruct(code)
+        index = CODE_SIZES.index(code.shape[1])
+        size_index = torch.full((len(code),), index, device=code.device)
+        images = self.refine(rough, size_index, skips)
         return images if self.training else images.clamp(0, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -203,28 +338,70 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(images))
 
 
-def load_autoencoder(name: str = "v2", channels: int = 32, path: str | Path | None = None) -> Autoencoder:
-    """A shipped autoencoder, in `eval` mode, without gradients: "v2" (code alone), "v3" (skips), "v4" (noisy).
+def _rename_old_keys(
+    module: nn.Module, state: dict[str, Any], prefix: str, *unused: object
+) -> None:
+    """Let an `Autoencoder` load what was saved before its parts had their present names."""
+    for key in list(state):
+        for old, new in RENAMED.items():
+            if key.startswith(prefix + old):
+                name = key.removeprefix(prefix + old)
+                state[prefix + new + name] = state.pop(key)
 
-    channels: numbers a cell of 8x8 pixels: 8, 16, 32 or 64 for "v2" (512 to 4,096 for a picture of 64x64); "v3"
-    and "v4" were trained with 32. path: a file of your own instead, written by `save_autoencoder`.
 
-    Raises ValueError for an unknown name, a size the model was not trained for, or a file that is damaged or not
-    the one that its model card names (SHA-256).
+def load_autoencoder(
+    name: str = "v2", channels: int = 32, path: str | Path | None = None
+) -> Autoencoder:
+    """A shipped autoencoder, or one of your own: in `eval` mode, without gradients.
+
+    Args:
+        name: "v2" (code alone), "v3" (skips) or "v4" (noisy skips).
+        channels: numbers a cell of 8x8 pixels: 8, 16, 32 or 64 for "v2" (512 to 4,096 for a picture
+            of 64x64); "v3" and "v4" were trained with 32.
+        path: of a file that `save_autoencoder` wrote, instead of a shipped one.
+
+    Raises:
+        ValueError: for an unknown name, a size the model was not trained for, or a file that is
+            damaged or not the one that its model card names (SHA-256).
+
+    Examples:
+        >>> model = load_autoencoder("v2", channels=16)
+        >>> code = model.encode(torch.rand(2, 3, 64, 48))
+        >>> code.shape
+        torch.Size([2, 16, 8, 6])
+        >>> model.decode(code).shape
+        torch.Size([2, 3, 64, 48])
     """
-    about, state = read_weights("autoencoder", f"autoencoder_{name}", path)
-    if channels not in about["channels"]:
-        raise ValueError(
-            f"channels={channels!r}: {name!r} was trained with {', '.join(map(str, about['channels']))}"
-        )
-    model = Autoencoder(channels, **about["model"])
-    fill(model, state, Path(path).name if path else f"autoencoder_{name}.safetensors")
+    weights = read_weights("autoencoder", f"autoencoder_{name}", path)
+    trained_for = weights.about["channels"]
+    if channels not in trained_for:
+        allowed = ", ".join(map(str, trained_for))
+        raise ValueError(f"channels={channels!r}: {name!r} was trained with {allowed}")
+    model = Autoencoder(channels, **weights.about["model"])
+    load_tensors(model, weights)
     return model.requires_grad_(False).eval().to(device())
 
 
-def save_autoencoder(model: Autoencoder, path: Path, channels: list[int], **about: object) -> str:
-    """Write the weights in half precision (an error of 0.05 %), whole or not at all; returns their SHA-256."""
-    skips = 0 if model.see is None else model.hear.in_channels
-    shape = {"skips": skips, "noise": model.noise, "width": model.fold_in.out_channels, "depth": len(model.blocks)}
-    shape["count"] = len(model.bank.bases)
-    return write_weights(model, path, "autoencoder", {"model": shape, "channels": channels, **about})
+def save_autoencoder(
+    model: Autoencoder, path: str | Path, channels: list[int], **about: object
+) -> str:
+    """Write an autoencoder's weights, and what it takes to load them.
+
+    Args:
+        model: to save, in half precision, which errs by 0.05 %.
+        path: of the file.
+        channels: code sizes that it was trained for.
+        about: what else the file says of itself, as JSON.
+
+    Returns:
+        The file's SHA-256.
+    """
+    design = {
+        "skips": 0 if model.skip_decoder is None else model.skip_decoder.in_channels,
+        "noise": model.noise,
+        "width": model.conv_in.out_channels,
+        "depth": len(model.blocks),
+        "count": len(model.local_pca.bases),
+    }
+    description = {"model": design, "channels": channels, **about}
+    return write_weights(model, path, "autoencoder", description)

@@ -1,11 +1,11 @@
-"""Shipped weights: safetensors files that say what they hold, each with a model card that names its SHA-256."""
+"""Shipped weights: safetensors files that say what they hold, each with a model card."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,47 +15,92 @@ from torch import Tensor, nn
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def read_weights(kind: str, name: str, path: str | Path | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a file of weights says about itself, and its tensors, float32.
+class Weights(NamedTuple):
+    """What a file of weights holds."""
 
-    kind: what it must hold ("autoencoder"). name: of a shipped file; path: a file of your own instead. Raises
-    ValueError if there is no such file, if it is damaged, holds something else, or, where it is a shipped one, is
-    not the one that its model card names (SHA-256).
+    file: str  # its name
+    about: dict[str, Any]  # what it says of itself
+    tensors: dict[str, Tensor]  # float32
+
+
+def read_weights(kind: str, name: str, path: str | Path | None = None) -> Weights:
+    """Read a file of weights.
+
+    Args:
+        kind: what it must hold: "autoencoder" or "prior".
+        name: of a shipped file.
+        path: of a file of your own instead.
+
+    Raises:
+        ValueError: if there is no such file, if it is damaged or holds something else, or if a
+            shipped one is not the one that its model card names (SHA-256).
     """
     file = Path(path) if path else WEIGHTS / f"{name}.safetensors"
     if not file.exists():
-        shipped = sorted(f.stem.removeprefix(f"{kind}_") for f in WEIGHTS.glob(f"{kind}*.safetensors"))
-        there = ", ".join(shipped) or "none"
-        raise ValueError(f"there are no weights {file.name}; shipped are: {there}. `make prior` trains them")
+        shipped = sorted(WEIGHTS.glob(f"{kind}*.safetensors"))
+        names = [other.stem.removeprefix(f"{kind}_") for other in shipped]
+        known = ", ".join(names) or "none"
+        raise ValueError(
+            f"there are no weights {file.name}; shipped are: {known}. `make prior` trains them"
+        )
     if path is None:
         card = file.with_suffix(".md").read_text(encoding="utf-8")
-        if hashlib.sha256(file.read_bytes()).hexdigest() not in card:
-            raise ValueError(
-                f"{file.name} is not the file that its model card names; fetch it again, or `make prior`"
-            )
+        if _sha256(file) not in card:
+            remedy = "fetch it again, or `make prior`"
+            raise ValueError(f"{file.name} is not the file that its model card names; {remedy}")
     try:
         with safe_open(file, framework="pt") as saved:
             about = json.loads(saved.metadata()[kind])
-            return about, {key: saved.get_tensor(key).float() for key in saved.keys()}  # noqa: SIM118
+            keys = list(saved.keys())
+            tensors = {key: saved.get_tensor(key).float() for key in keys}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file.name} cannot be read as {kind}: {error}") from error
+    return Weights(file.name, about, tensors)
 
 
-def fill(model: nn.Module, state: dict[str, Tensor], file: str) -> None:
-    """Load tensors into a model; ValueError, naming the file, if they are not its own."""
+def load_tensors(model: nn.Module, weights: Weights) -> None:
+    """Copy weights into a model.
+
+    Raises:
+        ValueError: naming the file, if they are not the model's own.
+    """
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(weights.tensors)
     except RuntimeError as error:
-        raise ValueError(f"{file} does not hold the weights that it describes: {error}") from error
+        raise ValueError(
+            f"{weights.file} does not hold the weights that it describes: {error}"
+        ) from error
 
 
 def write_weights(
-    model: nn.Module, path: Path, kind: str, about: dict[str, Any], dtype: torch.dtype = torch.half
+    model: nn.Module,
+    path: str | Path,
+    kind: str,
+    about: dict[str, Any],
+    dtype: torch.dtype = torch.half,
 ) -> str:
-    """Write a model's tensors, whole or not at all; returns the file's SHA-256. Half precision errs by 0.05 %."""
+    """Write a model's tensors into one file, which is there afterwards completely or not at all.
+
+    Args:
+        model: to save.
+        path: of the file; its folder is made.
+        kind: as `read_weights`.
+        about: what the file says of itself, as JSON.
+        dtype: of the tensors; half precision errs by 0.05 %.
+
+    Returns:
+        The file's SHA-256.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for key, tensor in model.state_dict().items():
+        tensors[key] = tensor.detach().to("cpu", dtype).contiguous()
     partial = path.with_suffix(".partial")
-    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     save_file(tensors, partial, {kind: json.dumps(about)})
     partial.replace(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return _sha256(path)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
