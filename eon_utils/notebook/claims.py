@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from eon_utils.config import DATA, ROOT, Config, device
 from eon_utils.notebook.display import table
 
 LEDGER = DATA / "ledger.json"
 LEDGER_MIME = "application/vnd.eon.ledger+json"
-HOLDS, NOT_HERE, OPEN = "holds", "not at this preset", "not with these parameters"
+HOLDS = "holds"
+NOT_HERE = "not at this preset"
+OPEN = "not with these parameters"
+LARGE = 1000  # from here on a measured value is shown without decimals
 
 
 class ClaimError(AssertionError):
@@ -19,83 +24,151 @@ class ClaimError(AssertionError):
 class Claims:
     """The claims of one notebook, each checked by the run that prints it.
 
-    The one rule: a claim marked `trained=True` speaks of the reference configuration. It is checked under
-    `presets`; at others, as at smoke, which trains too little, it is listed as such; with overridden parameters
-    (your own pictures, another noise level) it is listed as open and never fails.
+    A claim marked `trained=True` speaks of the reference configuration. It is checked under
+    `presets`. At others, as at smoke, which trains too little, it is only listed. With overridden
+    parameters (your own pictures, another noise level) it is listed as open, and never fails.
+
+    Args:
+        phase: the number of the notebook, such as "02".
+        cfg: its parameters, from `resolve`.
+        presets: those at which what is trained is checked.
     """
 
-    def __init__(self, phase: str, cfg: Config, presets: tuple[str, ...] = ("laptop", "full")) -> None:
-        self.phase, self.cfg, self.presets, self.rows = phase, cfg, presets, []
+    def __init__(
+        self, phase: str, cfg: Config, presets: tuple[str, ...] = ("laptop", "full")
+    ) -> None:
+        self.phase = phase
+        self.cfg = cfg
+        self.presets = presets
+        self.rows: list[tuple[str, str]] = []  # (status, text)
 
     def check(self, text: str, holds: bool, measured: object = "", trained: bool = True) -> None:
-        """Record one claim. Raises ClaimError with the measured value when it should hold here and does not."""
-        if trained and (self.cfg.overridden or self.cfg.preset not in self.presets):
-            self.rows.append((OPEN if self.cfg.overridden else NOT_HERE, text))
-            return
-        if not holds:
-            raise ClaimError(f"notebook {self.phase}: the claim '{text}' does not hold; measured: {measured}")
-        self.rows.append((HOLDS, text))
+        """Record one claim.
+
+        Args:
+            text: the claim, as the notebook words it.
+            holds: whether it does.
+            measured: what was measured, for the error's message.
+            trained: whether it speaks of what the reference configuration trains.
+
+        Raises:
+            ClaimError: when the claim should hold here and does not.
+        """
+        if trained and self.cfg.overridden:
+            self.rows.append((OPEN, text))
+        elif trained and self.cfg.preset not in self.presets:
+            self.rows.append((NOT_HERE, text))
+        elif holds:
+            self.rows.append((HOLDS, text))
+        else:
+            claim = f"notebook {self.phase}: the claim '{text}'"
+            raise ClaimError(f"{claim} does not hold; measured: {measured}")
 
     def table(self) -> None:
-        """One line a claim, in words only: the same on every machine."""
+        """Print one line a claim, in words only: the same on every machine."""
         width = max(len(status) for status, _ in self.rows)
         for status, text in self.rows:
             print(f"{status:<{width}}  {text}")
 
 
 class Ledger:
-    """Measured values of one notebook, shown as a table and kept in the output for the course runner."""
+    """Measured values of one notebook: shown as a table, and kept for the course runner.
+
+    Args:
+        phase: the number of the notebook, such as "02".
+        cfg: its parameters, from `resolve`.
+    """
 
     def __init__(self, phase: str, cfg: Config) -> None:
-        self.phase, self.cfg, self.rows = phase, cfg, []
+        self.phase = phase
+        self.cfg = cfg
+        self.rows: list[dict[str, Any]] = []
 
     def add(self, model: str, metrics: dict[str, tuple[float | None, str]]) -> None:
-        """Values of one model with their units: `ledger.add("V3", {"psnr": (36.0, "dB")})`; None: not reached."""
+        """Add values of one model: `ledger.add("V3", {"psnr": (36.0, "dB")})`.
+
+        Args:
+            model: its name.
+            metrics: name -> (value, unit); the value None means that it was not reached.
+        """
+        preset = self.cfg.preset
+        if self.cfg.overridden:
+            preset += " (own parameters)"
         for metric, (value, unit) in metrics.items():
-            self.rows.append(
-                {
-                    "phase": self.phase,
-                    "model": model,
-                    "metric": metric,
-                    "value": None if value is None else float(f"{value:.6g}"),
-                    "unit": unit,
-                    "preset": self.cfg.preset + (" (own parameters)" if self.cfg.overridden else ""),
-                    "seed": self.cfg.seed,
-                    "device": device().type,
-                }
-            )
+            row = {
+                "phase": self.phase,
+                "model": model,
+                "metric": metric,
+                "value": None if value is None else float(f"{value:.6g}"),
+                "unit": unit,
+                "preset": preset,
+                "seed": self.cfg.seed,
+                "device": device().type,
+            }
+            self.rows.append(row)
 
     def show(self) -> None:
         """Display one row a model, one column a metric."""
-        models = list(dict.fromkeys(row["model"] for row in self.rows))
-        columns = list(dict.fromkeys((row["metric"], row["unit"]) for row in self.rows))
-        values = {(row["model"], row["metric"]): row["value"] for row in self.rows}
-        head = ["", *(f"{metric} [{unit}]" if unit else metric for metric, unit in columns)]
-        body = [[model, *(_number(values, model, metric) for metric, _ in columns)] for model in models]
-        table(head, body, {LEDGER_MIME: self.rows})
+        titles: list[str] = []
+        models: dict[str, dict[str, str]] = {}  # model -> title -> value
+        for row in self.rows:
+            metric = row["metric"]
+            unit = row["unit"]
+            title = f"{metric} [{unit}]" if unit else metric
+            if title not in titles:
+                titles.append(title)
+            models.setdefault(row["model"], {})[title] = _value_text(row["value"])
+        lines = []
+        for model, values in models.items():
+            lines.append([model, *(values.get(title, "") for title in titles)])
+        table(["", *titles], lines, {LEDGER_MIME: self.rows})
 
 
-def _number(values: dict, model: str, metric: str) -> str:
-    if (model, metric) not in values:
-        return ""
-    value = values[model, metric]
-    return "not reached" if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def _value_text(value: float | None) -> str:
+    if value is None:
+        return "not reached"
+    return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.3g}"
 
 
 def check(holds: bool, hint: str) -> None:
-    """Answer an exercise at once: right, or the hint. Never fails the notebook."""
+    """Answer an exercise at once: right, or the hint. Never fails the notebook.
+
+    Args:
+        holds: whether the answer is right.
+        hint: where to look if it is not.
+
+    Examples:
+        >>> check(2 + 2 == 5, "Count again.")
+        Not yet. Count again.
+    """
     print("Right." if holds else f"Not yet. {hint}")
 
 
 def course_map() -> None:
-    """Display the notebooks of the course with their questions and the minutes they took when last measured."""
-    ledger = json.loads(LEDGER.read_text(encoding="utf-8")) if LEDGER.exists() else []
-    seconds = {row["phase"]: row["value"] for row in ledger if row["metric"] == "notebook"}
+    """Display the notebooks of the course: title, question, and how long each took last time."""
+    seconds = _seconds_by_phase()
+    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     rows = []
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
-        title = text.split("\n")[0].lstrip("# ")
-        question = text.partition("**The question:**")[2].split("\n")[0].strip()
-        took = seconds.get(path.name[:2])
-        rows.append((path.name, title, question, "" if took is None else f"{took / 60:.1f} min"))
-    table(("notebook", "question", "laptop"), [row[1:] for row in rows], links=[row[0] for row in rows])
+    for path in paths:
+        phase = path.name[:2]
+        rows.append((*_title_and_question(path), _minutes(seconds.get(phase))))
+    table(("notebook", "question", "laptop"), rows, links=[path.name for path in paths])
+
+
+def _seconds_by_phase() -> dict[str, float]:
+    if not LEDGER.exists():
+        return {}
+    rows = json.loads(LEDGER.read_text(encoding="utf-8"))
+    return {row["phase"]: row["value"] for row in rows if row["metric"] == "notebook"}
+
+
+def _title_and_question(path: Path) -> tuple[str, str]:
+    first_cell = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
+    text = "".join(first_cell["source"])
+    title = text.split("\n")[0].lstrip("# ")
+    question = text.partition("**The question:**")[2].split("\n")[0]
+    return title, question.strip()
+
+
+def _minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:.1f} min"

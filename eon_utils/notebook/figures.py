@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torchinfo
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from torch import Tensor, nn
+from torchvision.utils import flow_to_image
 
 from eon_utils.evaluation.metrics import psnr
 from eon_utils.notebook.display import table
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
-LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the order of first use
+# Okabe & Ito 2008
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), "-")
+LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the order of first use
 
 STYLE = {
     "figure.facecolor": "white",
@@ -36,133 +39,190 @@ STYLE = {
     "axes.axisbelow": True,
     "figure.constrained_layout.use": True,
 }
-plt.rcParams.update(STYLE)
+plt.style.use(STYLE)
+
+SHEET_WIDTH = 8.0  # inches of all pictures in a row of a sheet, at most
+HEAT_COLUMNS = 6
+ARROWS: dict[str, Any] = {
+    "color": "#ffe100",
+    "edgecolor": "black",
+    "linewidth": 0.4,
+    "width": 0.012,
+}
+
+
+# --- sheets: pictures in a grid ---
 
 
 def contact_sheet(
-    rows: dict[str, Tensor], titles: Sequence[str] = (), against: Tensor | None = None, most: int = 6
+    rows: dict[str, Tensor],
+    titles: Sequence[str] = (),
+    against: Tensor | None = None,
+    most: int = 6,
 ) -> Figure:
     """Pictures in a grid: one row a key, one column a picture.
 
-    rows: name -> (N, 3, H, W), clipped to [0, 1]; shorter rows leave gaps. titles: one a column. against: (N, 3,
-    H, W), the PSNR to which is written under each picture. At most `most` columns.
+    Args:
+        rows: name -> (N, 3, H, W), clipped to [0, 1]. Shorter rows leave gaps.
+        titles: one a column.
+        against: (N, 3, H, W); under each picture is written its PSNR to these.
+        most: columns, at most; what goes beyond is left out.
     """
-    notes: dict[str, list[str]] = {}
-    if against is not None:
-        for name, pictures in rows.items():
-            levels = psnr(pictures, against).tolist()
-            notes[name] = ["exact" if math.isinf(level) else f"{level:.1f} dB" for level in levels]
-    columns = min(most, max(len(pictures) for pictures in rows.values()))
-    h, w = next(iter(rows.values())).shape[-2:]
-    cell, label = _cell(len(rows), columns, h / w, 24), 0.3 + 0.09 * max(len(name) for name in rows)
-    fig, axes = plt.subplots(
-        len(rows),
-        columns,
-        squeeze=False,
-        figsize=(cell * columns + max(0.9, label), len(rows) * (cell * h / w + (0.24 if notes else 0.05)) + 0.3),
-    )
-    for row, (name, pictures) in enumerate(rows.items()):
-        for column in range(columns):
-            ax = axes[row, column]
-            _bare(ax)
-            if column < len(pictures):
-                _picture(ax, pictures[column])
-                if row == 0 and column < len(titles):
-                    ax.set_title(titles[column])
-                if notes:
-                    ax.set_xlabel(notes[name][column], fontsize=10, labelpad=3)
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
+    columns = min(most, _longest(rows))
+    aspect = _aspect(rows)
+    width = _picture_width(len(rows), columns, aspect, area=24)
+    names = max(0.9, 0.3 + 0.09 * max(map(len, rows)))
+    gap = 0.05 if against is None else 0.24
+    size = (width * columns + names, len(rows) * (width * aspect + gap) + 0.3)
+    fig, axes = _grid(rows, titles, columns, size)
+    for row, pictures in zip(axes, rows.values(), strict=True):
+        for ax, picture in zip(row, pictures, strict=False):
+            _draw_picture(ax, picture)
+        if against is not None:
+            levels = psnr(pictures, against[: len(pictures)]).tolist()
+            for ax, level in zip(row, levels, strict=False):
+                note = "exact" if math.isinf(level) else f"{level:.1f} dB"
+                ax.set_xlabel(note, fontsize=10, labelpad=3)
     return fig
-
-
-def _cell(rows: int, columns: int, aspect: float, area: float) -> float:
-    """Width in inches of one picture in a grid: at most `area` square inches of pictures keep a PNG small."""
-    return min(8.0 / max(columns, 3), math.sqrt(area / (rows * columns * aspect)))
 
 
 def heat_sheet(
     rows: dict[str, Tensor], titles: Sequence[str] = (), label: str = "", top: float | None = None
 ) -> Figure:
-    """Maps (N, H, W) in a grid on one common colour scale from 0 to `top` (default: the 99.5th percentile)."""
-    columns = min(6, max(len(maps) for maps in rows.values()))
-    h, w = next(iter(rows.values())).shape[-2:]
-    top = top or float(np.percentile(torch.cat([m.flatten() for m in rows.values()]).cpu().numpy(), 99.5))
-    cell = _cell(len(rows), columns, h / w, 17)
-    fig, axes = plt.subplots(
-        len(rows), columns, squeeze=False, figsize=(cell * columns + 1.4, len(rows) * (cell * h / w + 0.06) + 0.35)
-    )
-    for row, (name, maps) in enumerate(rows.items()):
-        for column in range(columns):
-            ax = axes[row, column]
-            _bare(ax)
-            if column < len(maps):
-                drawn = ax.imshow(
-                    maps[column].cpu().numpy(), cmap="viridis", vmin=0, vmax=top, interpolation="nearest"
-                )
-                if row == 0 and column < len(titles):
-                    ax.set_title(titles[column])
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
-    fig.colorbar(drawn, ax=axes, shrink=0.8, pad=0.015, label=label)
+    """Maps in a grid, on one common colour scale that begins at 0.
+
+    Args:
+        rows: name -> (N, H, W), the first six of which are shown.
+        titles: one a column.
+        label: of the colour scale.
+        top: its end; default: the 99.5th percentile of all values.
+    """
+    columns = min(HEAT_COLUMNS, _longest(rows))
+    aspect = _aspect(rows)
+    width = _picture_width(len(rows), columns, aspect, area=17)
+    size = (width * columns + 1.4, len(rows) * (width * aspect + 0.06) + 0.35)
+    fig, axes = _grid(rows, titles, columns, size)
+    every_value = torch.cat([maps.flatten() for maps in rows.values()])
+    top = top or float(np.percentile(every_value.cpu().numpy(), 99.5))
+    drawn = None
+    for row, maps in zip(axes, rows.values(), strict=True):
+        for ax, values in zip(row, maps.cpu().numpy(), strict=False):
+            drawn = ax.imshow(values, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+    if drawn:
+        fig.colorbar(drawn, ax=axes, shrink=0.8, pad=0.015, label=label)
     return fig
 
 
-def curves(
-    series: dict[str, tuple[Sequence[float], Sequence[float]]],
-    xlabel: str,
-    ylabel: str,
-    ax: Axes | None = None,
-    log: str = "",
-    marker: str = "",
-) -> Axes:
-    """Lines with direct labels at their right ends. series: name -> (x, y); log: "x", "y" or "xy".
+def motion_sheet(frames: Tensor, flows: dict[str, Tensor], titles: Sequence[str] = ()) -> Figure:
+    """Frames with arrows of the first flow, and below them each of the flows as colours.
 
-    A name keeps its colour and dashes in all figures of a notebook.
+    All flows are on one scale. A wheel shows which colour is which way.
+
+    Args:
+        frames: (N, 3, H, W) in [0, 1].
+        flows: name -> (N, 2, H, W), (dx, dy) in pixels.
+        titles: one a frame.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(8.6, 4))[1]
-    ends = []
-    for name, (x, y) in series.items():
-        index = LOOKS.setdefault(name, len(LOOKS))
-        x, y = torch.as_tensor(x).cpu().numpy(), torch.as_tensor(y).cpu().numpy()
-        colour = COLOURS[index % len(COLOURS)]
-        ax.plot(x, y, color=colour, linestyle=DASHES[index % len(DASHES)], lw=1.8, marker=marker, ms=4)
-        ends.append([name, colour, x[-1], y[-1]])
-    if "x" in log:
-        ax.set_xscale("log")
-    if "y" in log:
-        ax.set_yscale("log")
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    _label_ends(ax, ends)
-    return ax
+    top = _top_speed(flows)
+    columns = len(frames)
+    rows = {"as arrows": frames, **flows}
+    aspect = _aspect(rows)
+    width = _picture_width(len(rows), columns + 1, aspect, area=19)
+    size = (width * (columns + 0.8) + 0.5, len(rows) * (width * aspect + 0.06) + 0.35)
+    fig, axes = _grid(rows, titles, columns + 1, size, pad=4)
+    for ax, frame, flow in zip(axes[0], frames, next(iter(flows.values())), strict=False):
+        _draw_picture(ax, frame)
+        _draw_arrows(ax, flow, top)
+    for row, flow in zip(axes[1:], flows.values(), strict=True):
+        for ax, colours in zip(row, flow_colours(flow, top), strict=False):
+            _draw_picture(ax, colours)
+    _draw_picture(axes[1, -1], _colour_wheel())
+    axes[1, -1].set_title(f"rim: {top:.1f} px", fontsize=9)
+    return fig
 
 
-def _label_ends(ax: Axes, ends: list[list]) -> None:
-    """Names at the curves' ends, pushed apart until none overlaps another."""
-    ax.figure.draw_without_rendering()
-    to_axes = ax.transData + ax.transAxes.inverted()
-    spots = sorted((float(to_axes.transform((x, y))[1]), name, colour) for name, colour, x, y in ends)
-    gap = 15 / (ax.get_window_extent().height / ax.figure.dpi * 72)
-    heights = [spots[0][0]] if spots else []
-    for y, *_ in spots[1:]:
-        heights.append(max(y, heights[-1] + gap))
-    heights = [h - max(0, heights[-1] - 1) for h in heights]
-    for height, (_, name, colour) in zip(heights, spots, strict=True):
-        ax.annotate(
-            name,
-            (1.01, height),
-            xycoords="axes fraction",
-            color=colour,
-            va="center",
-            fontweight="bold",
-            fontsize=10,
-        )
+def _top_speed(flows: dict[str, Tensor]) -> float:
+    """The 99th percentile of all speeds, in pixels, and at least a tenth of one."""
+    speeds = torch.cat([flow.norm(dim=1).flatten() for flow in flows.values()])
+    return max(speeds.quantile(0.99).item(), 0.1)
 
 
-def smooth(values: Sequence[float], window: int = 9) -> np.ndarray:
-    """Running median: a noisy curve made readable without moving its level. Same length."""
-    padded = np.pad(np.asarray(values, dtype=float), window // 2, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=-1)
+def flow_colours(flow: Tensor, top: float) -> Tensor:
+    """Motion as colour: hue is the direction, full colour the speed `top` (Baker et al. 2011).
+
+    Args:
+        flow: (N, 2, H, W), (dx, dy) in pixels.
+        top: in pixels; what is faster is drawn as if it were no faster.
+
+    Returns:
+        (N, 3, H, W) in [0, 1], white where nothing moves.
+
+    Examples:
+        >>> flow_colours(torch.zeros(1, 2, 4, 6), top=1.0).shape
+        torch.Size([1, 3, 4, 6])
+    """
+    flow = flow.detach().cpu().float()
+    speed = flow.norm(dim=1, keepdim=True)
+    flow = flow * (top / speed).clamp(max=1)
+    fastest = torch.zeros_like(flow[:1])
+    fastest[:, 0] = top  # the fastest of a batch gets the full colour
+    colours = flow_to_image(torch.cat([flow, fastest]))
+    return colours[:-1] / 255
+
+
+def _colour_wheel() -> Tensor:
+    """Which colour is which way, (3, 64, 64): a disc with full speed at its rim."""
+    place = torch.linspace(-1, 1, 64)
+    dx, dy = torch.meshgrid(place, place, indexing="xy")
+    flow = torch.stack([dx, dy])
+    return torch.where(flow.norm(dim=0) <= 1, flow_colours(flow[None], 1.0)[0], 1.0)
+
+
+def _draw_arrows(ax: Axes, flow: Tensor, top: float) -> None:
+    """Ten arrows in a row for a flow (2, H, W); at the speed `top` they overlap by a half."""
+    height, width = flow.shape[1:]
+    every = max(width // 10, 1)
+    y = torch.arange(every // 2, height, every)
+    x = torch.arange(every // 2, width, every)
+    dx, dy = flow.detach().cpu()[:, y[:, None], x]
+    scale = top / (1.5 * every)
+    ax.quiver(x, y, dx, dy, angles="xy", scale_units="xy", scale=scale, **ARROWS)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _longest(rows: dict[str, Tensor]) -> int:
+    return max(len(pictures) for pictures in rows.values())
+
+
+def _aspect(rows: dict[str, Tensor]) -> float:
+    height, width = next(iter(rows.values())).shape[-2:]
+    return height / width
+
+
+def _picture_width(rows: int, columns: int, aspect: float, area: float) -> float:
+    """In inches, in a grid: at most `area` square inches of pictures keep a PNG small."""
+    by_area = math.sqrt(area / (rows * columns * aspect))
+    by_width = SHEET_WIDTH / max(columns, 3)
+    return min(by_width, by_area)
+
+
+def _grid(
+    rows: dict[str, Tensor],
+    titles: Sequence[str],
+    columns: int,
+    size: tuple[float, float],
+    pad: float = 8,
+) -> tuple[Figure, np.ndarray]:
+    """Bare axes in a grid: a row a key, named at its left `pad` points away; titles on top."""
+    fig, axes = plt.subplots(len(rows), columns, squeeze=False, figsize=size)
+    for ax in axes.flat:
+        _bare(ax)
+    for ax, name in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=pad)
+    first = next(iter(rows.values()))
+    for ax, title in zip(axes[0, : len(first)], titles, strict=False):
+        ax.set_title(title)
+    return fig, axes
 
 
 def _bare(ax: Axes) -> None:
@@ -173,191 +233,382 @@ def _bare(ax: Axes) -> None:
         spine.set_visible(False)
 
 
-def _picture(ax: Axes, picture: Tensor) -> None:
-    shown = picture.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
-    ax.imshow(shown, interpolation="nearest")
+def _draw_picture(ax: Axes, picture: Tensor) -> None:
+    ax.imshow(_pixels(picture), interpolation="nearest")
+
+
+def _pixels(picture: Tensor) -> np.ndarray:
+    """(3, H, W) -> (H, W, 3), clipped to [0, 1]."""
+    picture = picture.detach().cpu().clamp(0, 1)
+    return picture.permute(1, 2, 0).numpy()
+
+
+# --- curves ---
+
+
+def panels(
+    titles: Sequence[str], columns: int = 2, size: tuple[float, float] = (4.7, 3.1)
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each title, as many rows as it takes.
+
+    Args:
+        titles: one a panel.
+        columns: panels in a row; where there are fewer titles, the row is as wide as they are.
+        size: width and height of a panel, in inches.
+
+    Returns:
+        The figure, and one axes a title; those left over in the last row are hidden.
+
+    Examples:
+        >>> fig, axes = panels(["digits", "leaves", "pans", "games", "videos"])
+        >>> len(axes), fig.get_size_inches().tolist()
+        (5, [9.4, 9.3])
+        >>> plt.close(fig)
+    """
+    columns = min(columns, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    figsize = (columns * size[0], rows * size[1])
+    fig, axes = plt.subplots(rows, columns, squeeze=False, figsize=figsize)
+    used = list(axes.flat[: len(titles)])
+    for ax, title in zip(used, titles, strict=True):
+        ax.set_title(title)
+    for ax in axes.flat[len(titles) :]:
+        ax.set_visible(False)
+    return fig, used
+
+
+def curves(
+    series: dict[str, tuple[Sequence[float], Sequence[float]]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    log: str = "",
+    marker: str = "",
+) -> Axes:
+    """Lines with direct labels at their right ends.
+
+    A name keeps its colour and dashes in all figures of a notebook.
+
+    Args:
+        series: name -> (x, y).
+        xlabel: with the unit.
+        ylabel: likewise.
+        ax: where to draw; default: a figure of its own.
+        log: "x", "y" or "xy": the axes that are logarithmic.
+        marker: of the points, as matplotlib names them; none as a rule.
+
+    Returns:
+        The axes drawn on.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8.6, 4))
+    ends = []
+    for name, (x, y) in series.items():
+        index = LOOKS.setdefault(name, len(LOOKS))
+        colour = COLOURS[index % len(COLOURS)]
+        dashes = DASHES[index % len(DASHES)]
+        x = torch.as_tensor(x).cpu().numpy()
+        y = torch.as_tensor(y).cpu().numpy()
+        ax.plot(x, y, color=colour, linestyle=dashes, lw=1.8, marker=marker, ms=4)
+        ends.append(_End(name, colour, x[-1], y[-1]))
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    _label_ends(ax, ends)
+    return ax
+
+
+@dataclass
+class _End:
+    """Where a curve ends."""
+
+    name: str
+    colour: str
+    x: float
+    y: float
+
+
+def _label_ends(ax: Axes, ends: Sequence[_End]) -> None:
+    """Names at the curves' ends, pushed apart until none overlaps another."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    fig.draw_without_rendering()
+    to_axes = ax.transData + ax.transAxes.inverted()
+    spots = []
+    for end in ends:
+        _, height = to_axes.transform((end.x, end.y))
+        spots.append((float(height), end.name, end.colour))
+    spots.sort()
+    points = ax.get_window_extent().height / fig.dpi * 72
+    gap = 15 / points  # a line of text, as a share of the axes
+    heights: list[float] = []
+    for height, *_ in spots:
+        heights.append(max(height, heights[-1] + gap) if heights else height)
+    above = max(0, heights[-1] - 1) if heights else 0
+    for height, (_, name, colour) in zip(heights, spots, strict=True):
+        ax.annotate(
+            name,
+            (1.01, height - above),
+            xycoords="axes fraction",
+            color=colour,
+            va="center",
+            fontweight="bold",
+            fontsize=10,
+        )
+
+
+def smooth(values: Sequence[float], window: int = 9) -> np.ndarray:
+    """Running median: a noisy curve made readable without moving its level.
+
+    Args:
+        values: (N,).
+        window: so many values, an odd number.
+
+    Returns:
+        (N,).
+
+    Examples:
+        >>> smooth([1, 1, 9, 1, 1], window=3)
+        array([1., 1., 1., 1., 1.])
+    """
+    padded = np.pad(np.asarray(values, dtype=float), window // 2, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window)
+    return np.median(windows, axis=-1)
+
+
+# --- architectures ---
 
 
 @dataclass
 class Layer:
-    """One layer with weights, as it ran: shapes without the batch."""
+    """One layer with weights, as it ran.
+
+    Attributes:
+        name: its path in the model.
+        kind: its class, of convolutions with kernel and stride.
+        input_shape: without the batch.
+        output_shape: likewise.
+        parameters: how many numbers it has learned.
+    """
 
     name: str
     kind: str
-    given: tuple[int, ...]
-    returned: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
     parameters: int
 
 
-@torch.no_grad()
 def trace(model: nn.Module, images: Tensor) -> list[Layer]:
-    """Run images, or clips, through a model and write down its layers with weights, in the order they ran in."""
-    layers: list[Layer] = []
-    hooks = []
-    for name, module in model.named_modules():
-        own = sum(p.numel() for p in module.parameters(recurse=False))
-        if own:
+    """Run a picture through a model and list its layers with weights, in the order they ran in.
 
-            def note(module: nn.Module, given: tuple, returned: Tensor, name: str = name, own: int = own) -> None:
-                kind = type(module).__name__
-                if hasattr(module, "kernel_size"):
-                    kind += f" {module.kernel_size[0]}x{module.kernel_size[1]}, stride {module.stride[0]}"
-                layers.append(Layer(name, kind, tuple(given[0].shape[1:]), tuple(returned.shape[1:]), own))
-
-            hooks.append(module.register_forward_hook(note))
-    try:
-        model(images[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    Args:
+        model: in `train` mode or not; it stays as it is.
+        images: (N, 3, H, W), or clips (N, T, 3, H, W); the first one is enough.
+    """
+    mode = "train" if model.training else "eval"
+    summary = torchinfo.summary(model, input_data=images[:1], mode=mode, verbose=0)
+    names = {module: name for name, module in model.named_modules()}
+    layers = []
+    for info in summary.summary_list:
+        parameters = sum(p.numel() for p in info.module.parameters(recurse=False))
+        if parameters:
+            shapes = (tuple(info.input_size[1:]), tuple(info.output_size[1:]))
+            layers.append(Layer(names[info.module], _kind(info.module), *shapes, parameters))
     return layers
 
 
+def _kind(layer: nn.Module) -> str:
+    kind = type(layer).__name__
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        height, width = layer.kernel_size
+        kind += f" {height}x{width}, stride {layer.stride[0]}"
+    return kind
+
+
 def layer_table(model: nn.Module, images: Tensor) -> None:
-    """Display the layers of a model with their shapes and parameters."""
-    layers = trace(model, images)
-    rows = [(x.name, x.kind, _shape(x.given), _shape(x.returned), f"{x.parameters:,}") for x in layers]
-    rows.append(("", "", "", "in all", f"{sum(x.parameters for x in layers):,}"))
+    """Display the layers of a model with their shapes and parameters.
+
+    Args:
+        model: any.
+        images: what it takes; the first one is enough.
+    """
+    rows = []
+    total = 0
+    for layer in trace(model, images):
+        shapes = (_shape_text(layer.input_shape), _shape_text(layer.output_shape))
+        rows.append((layer.name, layer.kind, *shapes, f"{layer.parameters:,}"))
+        total += layer.parameters
+    rows.append(("", "", "", "in all", f"{total:,}"))
     table(("layer", "kind", "takes", "returns", "parameters"), rows)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return " × ".join(f"{n:,}" for n in shape)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " × ".join(f"{side:,}" for side in shape)
 
 
+@torch.no_grad()
 def architecture(models: dict[str, nn.Module], images: Tensor) -> Figure:
     """Draw models from what ran through them: one row a model, a block a tensor.
 
-    A block's height follows the picture's height, its width the number of channels; a skip is drawn wherever a
-    layer took more channels than the one before it returned. images: (N, 3, H, W), or clips (N, T, 3, H, W), of
-    which the first is shown.
+    A block's height follows the picture's height, its width the number of channels. A skip is drawn
+    wherever a layer took more channels than the one before it returned.
+
+    Args:
+        models: name -> model.
+        images: (N, 3, H, W), or clips (N, T, 3, H, W); the first one is shown.
     """
-    fig, axes = plt.subplots(len(models), 1, squeeze=False, figsize=(9.2, 1.66 * len(models) + 0.05))
-    with torch.no_grad():
-        for ax, (name, model) in zip(axes[:, 0], models.items(), strict=True):
-            _draw(ax, name, model, images)
-    return fig
-
-
-def _draw(ax: Axes, name: str, model: nn.Module, images: Tensor) -> None:
-    layers = trace(model, images)
-    shapes = [layers[0].given, *(layer.returned for layer in layers)]
-    tallest = max(shape[-2] for shape in shapes if len(shape) == 3) if len(shapes[0]) == 3 else max(shapes[0])
-    at, centres = 0.0, []
-    blocks: list[tuple[float, float, float]] = []
-    gap = 12.4 / (len(shapes) - 1)
-    for shape in shapes:
-        flat = len(shape) == 1
-        height = 2.0 * (shape[0] / tallest) ** 0.18 if flat else 2.0 * (shape[-2] / tallest) ** 0.55
-        width = 0.12 if flat else 0.08 + 0.13 * math.log2(max(shape[0], 2))
-        blocks.append((at, width, height))
-        centres.append(at + width / 2)
-        at += gap
-    for index, ((left, width, height), shape) in enumerate(zip(blocks, shapes, strict=True)):
-        code = min(range(len(shapes)), key=lambda i: math.prod(shapes[i])) == index
-        _block(ax, left, width, height, COLOURS[1] if code else COLOURS[0], 0 if len(shape) == 1 else 0.22)
-        ax.text(
-            centres[index], -height / 2 - 0.14, _label(shape), ha="center", va="top", fontsize=8.5, color="#333"
-        )
-        if index:
-            start = blocks[index - 1][0] + blocks[index - 1][1] + (0.3 if len(shapes[index - 1]) == 3 else 0.1)
-            arrow = FancyArrowPatch(
-                (start, 0), (left - 0.06, 0), arrowstyle="-|>", mutation_scale=10, color="#555"
-            )
-            ax.add_patch(arrow)
-    _skips(ax, model, layers, blocks)
-    w, end = 1.5 * images.shape[-1] / images.shape[-2], blocks[-1][0] + blocks[-1][1] + 0.75
-    given = images[0].detach().reshape(-1, *images.shape[-3:])  # the frames of a clip: the last one in front
-    steps = [0.1 * (i - len(given) + 1) for i in range(len(given))]
-    shown = [(-2.75 + x, x, image) for x, image in zip(steps, given, strict=True)]
-    for x, y, image in (*shown, (end, 0.0, model(images[:1])[0])):
-        pixels = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
-        ax.imshow(pixels, extent=(x, x + w, -0.75 - y, 0.75 - y), interpolation="bilinear", zorder=3)
-        ax.add_patch(Rectangle((x, -0.75 - y), w, 1.5, fill=False, ec="white", lw=0.6, zorder=3))
-    ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
-    ax.set_xlim(-3.05, 15.9)
-    ax.set_ylim(-1.62, 1.72)
-    ax.set_aspect("equal")
-    _bare(ax)
-
-
-def _label(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]:,}" if len(shape) == 1 else f"{shape[0]}\n{shape[2]}×{shape[1]}"
-
-
-def _block(ax: Axes, left: float, width: float, height: float, colour: str, depth: float) -> None:
-    right, top, low = left + width, height / 2, -height / 2
-    ax.add_patch(Polygon([(left, low), (right, low), (right, top), (left, top)], color=colour, lw=0))
-    for corners, alpha in (
-        ([(left, top), (right, top), (right + depth, top + depth * 0.6), (left + depth, top + depth * 0.6)], 0.45),
-        (
-            [(right, low), (right, top), (right + depth, top + depth * 0.6), (right + depth, low + depth * 0.6)],
-            0.65,
-        ),
-    ):
-        ax.add_patch(Polygon(corners, facecolor=colour, alpha=alpha, lw=0))
-
-
-def _skips(ax: Axes, model: nn.Module, layers: list[Layer], blocks: list[tuple[float, float, float]]) -> None:
-    noise = next((part.noise for part in model.modules() if hasattr(part, "noise")), 0.0)
-    for index, layer in enumerate(layers[1:], start=1):
-        extra = layer.given[0] - layers[index - 1].returned[0]
-        source = next((i for i, x in enumerate(layers[:index]) if x.returned == (extra, *layer.given[1:])), None)
-        if extra <= 0 or source is None:
-            continue
-        (x0, w0, h0), (x1, w1, h1) = blocks[source + 1], blocks[index]
-        top = max(h0, h1) / 2 + 0.28
-        x0, x1 = x0 + w0 / 2 + 0.12, x1 + w1 / 2 + 0.05
-        ax.plot([x0, x0, x1], [h0 / 2 + 0.13, top, top], color=COLOURS[2], lw=1.6, ls="--" if noise else "-")
-        ax.add_patch(
-            FancyArrowPatch((x1, top), (x1, h1 / 2 + 0.1), arrowstyle="-|>", mutation_scale=9, color=COLOURS[2])
-        )
-    if noise:
-        ax.text(6.4, 1.56, f"skips + noise, std {noise:g}", ha="center", va="center", fontsize=9, color=COLOURS[2])
-
-
-def flow_colours(flow: Tensor, top: float | None = None) -> Tensor:
-    """Motion as colour: the hue is the direction (red: right; then clockwise), full colour is the speed `top`.
-
-    (N, 2, H, W), (dx, dy) in pixels -> (N, 3, H, W) in [0, 1], white where nothing moves; `top` is in pixels, and
-    else the 99th percentile of the speeds.
-    """
-    dx, dy = flow.detach().cpu().float().unbind(1)
-    speed = torch.hypot(dx, dy)
-    top = top or max(speed.flatten().quantile(0.99).item(), 1e-3)
-    hue, full = torch.atan2(dy, dx) / (2 * math.pi) % 1, (speed / top).clamp(0, 1)
-    colours = hsv_to_rgb(torch.stack([hue, full, torch.ones_like(full)], -1).numpy())
-    return torch.from_numpy(colours).movedim(-1, 1)
-
-
-def motion_sheet(frames: Tensor, flows: dict[str, Tensor], titles: Sequence[str] = ()) -> Figure:
-    """Frames (N, 3, H, W) with arrows of the first of `flows`, and below them each of the flows as colours.
-
-    flows: name -> (N, 2, H, W), (dx, dy) in pixels, all on one scale; a wheel shows which colour is which way.
-    """
-    top = max(torch.cat([f.norm(dim=1).flatten() for f in flows.values()]).quantile(0.99).item(), 0.1)
-    columns, (high, wide) = len(frames), frames.shape[-2:]
-    first, every = next(iter(flows.values())).cpu(), max(wide // 10, 1)
-    cell, crisp = _cell(1 + len(flows), columns + 1, high / wide, 19), {"interpolation": "nearest"}  # a small file
-    size = (cell * (columns + 0.8) + 0.5, (1 + len(flows)) * (cell * high / wide + 0.06) + 0.35)
-    fig, axes = plt.subplots(1 + len(flows), columns + 1, squeeze=False, figsize=size)
-    y, x = torch.meshgrid(*(torch.arange(every // 2, side, every) for side in (high, wide)), indexing="ij")
-    for column, title in enumerate((*titles, *[""] * columns)[:columns]):
-        axes[0, column].imshow(frames[column].detach().cpu().clamp(0, 1).movedim(0, 2).numpy(), **crisp)
-        arrows = first[column][:, y, x]
-        how = {"angles": "xy", "scale_units": "xy", "scale": top / (1.5 * every), "width": 0.012}
-        axes[0, column].quiver(x, y, *arrows, color="#ffe100", edgecolor="black", linewidth=0.4, **how)
-        axes[0, column].set(title=title, xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5))
-        for row, flow in enumerate(flows.values(), 1):
-            colours = flow_colours(flow[column : column + 1], top)[0].movedim(0, 2)
-            axes[row, column].imshow(colours.numpy(), **crisp)
-    place = torch.linspace(-1, 1, 64)
-    wheel = torch.stack(torch.meshgrid(place, place, indexing="xy"))[None]
-    round_ = torch.where(wheel.norm(dim=1) <= 1, flow_colours(wheel, 1.0), 1.0)
-    axes[1, -1].imshow(round_[0].movedim(0, 2).numpy(), **crisp)
-    axes[1, -1].set_title(f"rim: {top:.1f} px", fontsize=9)
-    for row, name in enumerate(("as arrows", *flows)):
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
-    for ax in axes.flat:
+    fig, axes = plt.subplots(
+        len(models), 1, squeeze=False, figsize=(9.2, 1.66 * len(models) + 0.05)
+    )
+    for ax, (name, model) in zip(axes[:, 0], models.items(), strict=True):
+        layers = trace(model, images)
+        blocks = _blocks(layers)
+        _draw_blocks(ax, blocks)
+        _draw_skips(ax, layers, blocks, _skip_noise(model))
+        _draw_pictures(ax, images[0], model(images[:1])[0], blocks[-1].right + 0.75)
+        ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
+        ax.set_xlim(-3.05, 15.9)
+        ax.set_ylim(-1.62, 1.72)
+        ax.set_aspect("equal")
         _bare(ax)
     return fig
+
+
+@dataclass
+class _Block:
+    """A tensor in a drawing: a box, or a bar for a vector. Vertically centred at 0."""
+
+    shape: tuple[int, ...]  # (C, H, W), or (C,)
+    left: float
+    width: float
+    height: float
+
+    @property
+    def flat(self) -> bool:
+        return len(self.shape) == 1
+
+    @property
+    def right(self) -> float:
+        return self.left + self.width
+
+    @property
+    def centre(self) -> float:
+        return self.left + self.width / 2
+
+
+def _blocks(layers: Sequence[Layer]) -> list[_Block]:
+    shapes = [layers[0].input_shape, *(layer.output_shape for layer in layers)]
+    if len(shapes[0]) == 1:
+        tallest = max(shapes[0])
+    else:
+        tallest = max(shape[-2] for shape in shapes if len(shape) == 3)
+    left = 0.0
+    blocks = []
+    for shape in shapes:
+        if len(shape) == 1:
+            width = 0.12
+            height = 2.0 * (shape[0] / tallest) ** 0.18
+        else:
+            width = 0.08 + 0.13 * math.log2(max(shape[0], 2))
+            height = 2.0 * (shape[-2] / tallest) ** 0.55
+        blocks.append(_Block(shape, left, width, height))
+        left += 12.4 / (len(shapes) - 1)
+    return blocks
+
+
+def _draw_blocks(ax: Axes, blocks: Sequence[_Block]) -> None:
+    """Blocks with their shapes below them, and arrows between; the smallest is the code."""
+    code = min(blocks, key=lambda block: math.prod(block.shape))
+    before = None
+    for block in blocks:
+        _draw_block(ax, block, COLOURS[1] if block is code else COLOURS[0])
+        text = f"{block.shape[0]:,}"
+        if not block.flat:
+            channels, height, width = block.shape
+            text = f"{channels}\n{width}×{height}"
+        below = -block.height / 2 - 0.14
+        ax.text(block.centre, below, text, ha="center", va="top", fontsize=8.5, color="#333")
+        if before:
+            start = before.right + (0.1 if before.flat else 0.3)
+            _draw_arrow(ax, (start, 0), (block.left - 0.06, 0), 10, "#555")
+        before = block
+
+
+def _draw_block(ax: Axes, block: _Block, colour: str) -> None:
+    """The front, the top and the right side of a box."""
+    depth = 0 if block.flat else 0.22
+    top = block.height / 2
+    x = np.array([block.left, block.right, block.right, block.left])
+    y = np.array([-top, -top, top, top])
+    front = np.stack([x, y], axis=1)
+    back = front + np.array([depth, 0.6 * depth])
+    lid = [front[3], front[2], back[2], back[3]]
+    side = [front[1], front[2], back[2], back[1]]
+    ax.add_patch(Polygon(front, color=colour, lw=0))
+    ax.add_patch(Polygon(lid, facecolor=colour, alpha=0.45, lw=0))
+    ax.add_patch(Polygon(side, facecolor=colour, alpha=0.65, lw=0))
+
+
+def _draw_arrow(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], size: float, colour: str
+) -> None:
+    arrow = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=size, color=colour)
+    ax.add_patch(arrow)
+
+
+def _skip_noise(model: nn.Module) -> float:
+    """Standard deviation of the noise on a model's skips; 0 if there is none."""
+    for module in model.modules():
+        noise = getattr(module, "noise", None)
+        if noise is not None:
+            return float(noise)
+    return 0.0
+
+
+def _draw_skips(ax: Axes, layers: Sequence[Layer], blocks: Sequence[_Block], noise: float) -> None:
+    """Lines over the blocks, dashed where there is noise on them."""
+    colour = COLOURS[2]
+    for index in range(1, len(layers)):
+        source = _skip_source(layers, index)
+        if source is None:
+            continue
+        tail = blocks[source + 1]
+        head = blocks[index]
+        top = max(tail.height, head.height) / 2 + 0.28
+        x0 = tail.centre + 0.12
+        x1 = head.centre + 0.05
+        heights = [tail.height / 2 + 0.13, top, top]
+        ax.plot([x0, x0, x1], heights, color=colour, lw=1.6, ls="--" if noise else "-")
+        _draw_arrow(ax, (x1, top), (x1, head.height / 2 + 0.1), 9, colour)
+    if noise:
+        text = f"skips + noise, std {noise:g}"
+        ax.text(6.4, 1.56, text, ha="center", va="center", fontsize=9, color=colour)
+
+
+def _skip_source(layers: Sequence[Layer], index: int) -> int | None:
+    """The layer whose output a later one took beside that of the layer before it."""
+    channels, *size = layers[index].input_shape
+    extra = channels - layers[index - 1].output_shape[0]
+    for source, layer in enumerate(layers[:index]):
+        if extra > 0 and layer.output_shape == (extra, *size):
+            return source
+    return None
+
+
+def _draw_pictures(ax: Axes, source: Tensor, output: Tensor, right: float) -> None:
+    """What goes in at the left, the frames of a clip with the last one in front; what comes out."""
+    width = 1.5 * source.shape[-1] / source.shape[-2]
+    frames = source.reshape(-1, *source.shape[-3:])
+    places = []
+    for index, frame in enumerate(frames):
+        shift = 0.1 * (index - len(frames) + 1)
+        places.append((-2.75 + shift, shift, frame))
+    for left, shift, picture in (*places, (right, 0.0, output)):
+        low = -0.75 - shift
+        extent = (left, left + width, low, 0.75 - shift)
+        ax.imshow(_pixels(picture), extent=extent, interpolation="bilinear", zorder=3)
+        border = Rectangle((left, low), width, 1.5, fill=False, ec="white", lw=0.6, zorder=3)
+        ax.add_patch(border)

@@ -1,8 +1,8 @@
-"""Clips that play on the page, models under one another and in step, and the film strip that stands for them."""
+"""The player: clips that play on the page, and the film strip that stands for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import anywidget
 import numpy as np
@@ -11,31 +11,47 @@ from IPython.display import display
 from PIL import Image
 from torch import Tensor
 
+from eon_utils.notebook.display import MimeBundle, with_still
+from eon_utils.notebook.posters import FilmRow, film_strips, frame_captions, small_png
 from eon_utils.notebook.sprites import (
-    BUDGET,
     CONTROLS,
     CSS,
-    MAX_PIXELS,
     PAD,
     STATIC,
-    captions,
-    cell_of,
+    Atlas,
+    AtlasPacker,
+    PageRoom,
+    cell_size,
     evenly,
-    film_page,
-    pixels,
-    sheet,
-    side_by_side,
-    still,
-    weigh,
-    with_poster,
 )
-from eon_utils.training.run import to_uint8
+from eon_utils.training.history import to_uint8
 
 CLIPS = 8  # in a row, at most
+STRIP_FRAMES = 10  # of a clip, in a film strip
+STRIP_ROWS = 8  # about
+
+ROOM = PageRoom(width=900, square=280)
+
+# (source pixels a CSS pixel, WebP quality) of an atlas, best first.
+LADDER = [
+    (1.3, 85),
+    (1.1, 82),
+    (1.1, 75),
+    (1.0, 70),
+    (1.0, 64),
+    (0.85, 60),
+    (0.7, 52),
+    (0.6, 45),
+    *((0.6 * 0.8**i, 35) for i in range(1, 12)),
+]
 
 
 class Player(anywidget.AnyWidget):
-    """Clips that play; made by `show_clip`, which see. `frame` is the one shown, counted from 0."""
+    """Clips that play; made by `show_clip`, which see.
+
+    Attributes:
+        frame: the one shown, counted from 0.
+    """
 
     _esm = CONTROLS + (STATIC / "player.js").read_text(encoding="utf-8")
     _css = CSS
@@ -45,9 +61,10 @@ class Player(anywidget.AnyWidget):
     poster = t.Bytes()
     name = t.Unicode(None, allow_none=True)
 
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
-        text = f"Player: {self.spec['alt']}"
-        return with_poster(super()._repr_mimebundle_(), text, self.poster, self.spec["alt"], self.name)
+    def _repr_mimebundle_(self, **_: object) -> MimeBundle:
+        alt = self.spec["alt"]
+        bundle = super()._repr_mimebundle_() or ({}, {})
+        return with_still(bundle, self.poster, f"Player: {alt}", alt, self.name)
 
 
 def show_clip(
@@ -60,93 +77,150 @@ def show_clip(
     given: int = 0,
     player: bool = True,
 ) -> None:
-    """Display clips that play in a loop, with a button, a slider and the arrow keys; without a kernel too.
+    """Display clips that play in a loop, with a button, a slider and the arrow keys.
 
-    clips: (N, T, 3, H, W) or (T, 3, H, W) in [0, 1], or name -> such clips, all of one shape: a row each, in
-    step. The first eight clips are shown. titles: one a clip. fps: frames a second. alt: description. name: of
-    the film strip, which is the still picture of the clips, under screenshots/. height: of one picture on the
-    page, in CSS pixels (default: as large as suits a page). given: so many frames, at the start, are marked as
-    given, the others as predicted. player: False displays the film strip alone, as for paper.
+    They need no kernel. The pictures are lossy WebP, 640 kB at most, of at most 256 pixels in
+    width: do not measure pixels in them.
 
-    The pictures are lossy WebP, 640 kB at most, of at most 256 pixels in width: do not measure pixels in them.
-    Raises ValueError for clips of another or of different shapes, a wrong number of titles, a `given` that
-    leaves no frame to predict, and when the clips do not fit.
+    Args:
+        clips: (N, T, 3, H, W) or (T, 3, H, W) in [0, 1]; or name -> such clips, all of one shape: a
+            row each, in step. The first eight clips are shown.
+        titles: one a clip.
+        fps: frames a second.
+        alt: description.
+        name: of the film strip, which is the still picture of the clips, under screenshots/.
+        height: of one picture on the page, in CSS pixels (default: as large as suits a page).
+        given: so many frames, at the start, are marked as given, the others as predicted.
+        player: False displays the film strip alone, as for paper.
+
+    Raises:
+        ValueError: for clips of another or of different shapes, a wrong number of titles, a `given`
+            that leaves no frame to predict, and when the clips do not fit.
     """
     rows = _rows(clips)
-    count, frames, high, wide, _ = next(iter(rows.values())).shape
-    if titles and len(titles) != count:
-        raise ValueError(f"show_clip: {len(titles)} titles for {count} clips; give one each or none")
-    if not 0 <= given < frames:
-        raise ValueError(
-            f"show_clip: given={given!r} must be from 0 to {frames - 1}: the clips have {frames} frames"
-        )
-    if not fps > 0:
-        raise ValueError(f"show_clip: fps={fps!r} must be above 0")
-    titles, shown = [str(title) for title in titles][:CLIPS], min(count, CLIPS)
-    rows = {label: clip[:shown] for label, clip in rows.items()}
-    described = f"{', '.join(label for label in rows if label) or 'film'}: {frames} frames"
-    alt = alt or described + (f", the first {given} given" if given else "")
-    poster = still(lambda column: _strip(rows, titles, given, column), film=True)
-    if not player:
-        data, metadata = with_poster(({}, {}), f"Figure: {alt}", poster, alt, name)
-        return display(data, metadata=metadata, raw=True)
-
-    if shown == 1 < len(rows) <= CLIPS and not titles:  # one clip a model: side by side they need less room
-        titles, rows = list(rows), {"": np.concatenate(list(rows.values()))}
-        shown = len(titles)
-    tall = height or min(620 / len(rows), 280 * high / wide, (900 / shown - 6) * high / wide)
-    width = round(tall * wide / high)
-    tiles = [picture for clip in rows.values() for picture in clip.swapaxes(0, 1)]
-    for scale, quality in _rungs():
-        cell = cell_of(wide, high, scale * width)
-        if pixels(tiles, cell, PAD) > MAX_PIXELS or weigh(tiles, cell, quality, PAD, frames) * len(tiles) > BUDGET:
-            continue
-        atlas, columns = sheet([side_by_side(tile, cell, PAD) for tile in tiles], quality)
-        if len(atlas) <= BUDGET:
-            break
+    _check_options(rows, titles, fps, given)
+    titles = [str(title) for title in titles][:CLIPS]
+    rows = {label: films[:CLIPS] for label, films in rows.items()}
+    alt = alt or _description(rows, given)
+    poster = small_png(lambda width: _film_strip(rows, titles, given, width), film=True)
+    if player:
+        widget = _player(rows, titles, height, {"given": given, "fps": fps, "alt": alt})
+        widget.poster = poster
+        widget.name = name
+        display(widget)
     else:
-        raise ValueError(f"show_clip: {len(tiles)} x {shown} pictures do not fit; show fewer clips or frames")
-    spec = {"names": list(rows), "titles": titles, "pictures": shown, "frames": captions(given, frames - given)}
-    spec |= {"given": given, "fps": fps, "alt": alt, "columns": columns, "cell": cell, "pad": PAD}
-    spec |= {"width": width, "pixelated": wide < width}
-    display(Player(atlas=atlas, spec=spec, frame=given, poster=poster, name=name))
+        data, metadata = with_still(({}, {}), poster, f"Figure: {alt}", alt, name)
+        display(data, metadata=metadata, raw=True)
 
 
 def _rows(clips: Tensor | dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """name -> uint8 (N, T, H, W, 3), all of one shape; the name of clips that have none is empty."""
+    """Name -> uint8 (N, T, H, W, 3), all of one shape; a tensor alone has an empty name."""
     named = clips if isinstance(clips, dict) else {"": clips}
     if not named:
         raise ValueError("show_clip: no clips given; pass a tensor, or {'name': tensor, ...}")
     rows = {}
+    first = next(iter(named))
     for label, clip in named.items():
         shape = tuple(clip.shape)
-        if len(shape) not in (4, 5) or shape[-3] != 3 or 0 in shape or not clip.is_floating_point():
+        if not _is_clip(clip):
             of = f"clips[{label!r}]" if label else "clips"
             wanted = "(N, T, 3, H, W) or (T, 3, H, W) of numbers in [0, 1]"
             raise ValueError(f"show_clip: {of} has shape {shape}, {clip.dtype}; give {wanted}")
-        rows[label] = to_uint8(clip if len(shape) == 5 else clip[None])
-        first = next(iter(rows))
+        rows[label] = to_uint8(clip if clip.ndim == 5 else clip[None])
         if rows[label].shape != rows[first].shape:
+            other = tuple(named[first].shape)
             raise ValueError(
-                f"show_clip: clips[{label!r}] has shape {shape}, clips[{first!r}] {tuple(named[first].shape)};"
+                f"show_clip: clips[{label!r}] has shape {shape}, clips[{first!r}] {other};"
                 " give as many clips and frames in each, of one size"
             )
     return rows
 
 
-def _rungs() -> Iterator[tuple[float, int]]:
-    """(source pixels a CSS pixel, WebP quality), best first."""
-    yield from [(1.3, 85), (1.1, 82), (1.1, 75), (1, 70), (1, 64), (0.85, 60), (0.7, 52), (0.6, 45)]
-    yield from [(0.6 * 0.8**i, 35) for i in range(1, 12)]
+def _is_clip(clip: Tensor) -> bool:
+    if clip.ndim not in (4, 5) or not clip.is_floating_point():
+        return False
+    return clip.shape[-3] == 3 and clip.numel() > 0
 
 
-def _strip(rows: dict[str, np.ndarray], titles: Sequence[str], given: int, column: int) -> Image.Image:
-    """A few clips as film strips, ten frames each: a group of rows a clip where there are several models."""
+def _check_options(
+    rows: dict[str, np.ndarray], titles: Sequence[str], fps: float, given: int
+) -> None:
+    """Raises ValueError for what does not suit the clips."""
     count, frames = next(iter(rows.values())).shape[:2]
-    chosen, lines = evenly(frames, 10), []
-    for clip in range(min(count, max(1, 8 // len(rows)))):
-        for n, (label, films) in enumerate(rows.items()):
-            head = "" if n else titles[clip] if titles else label
-            text = "" if head == label else label
-            lines.append((head, text, [films[clip, i] for i in chosen]))
-    return film_page(lines, chosen, given, column)
+    if titles and len(titles) != count:
+        numbers = f"{len(titles)} titles for {count} clips"
+        raise ValueError(f"show_clip: {numbers}; give one each or none")
+    if not 0 <= given < frames:
+        allowed = f"from 0 to {frames - 1}: the clips have {frames} frames"
+        raise ValueError(f"show_clip: given={given!r} must be {allowed}")
+    if not fps > 0:
+        raise ValueError(f"show_clip: fps={fps!r} must be above 0")
+
+
+def _description(rows: dict[str, np.ndarray], given: int) -> str:
+    first = next(iter(rows.values()))
+    names = ", ".join(filter(None, rows))
+    text = f"{names or 'film'}: {first.shape[1]} frames"
+    return f"{text}, the first {given} given" if given else text
+
+
+def _player(
+    rows: dict[str, np.ndarray], titles: Sequence[str], height: int | None, spec: dict
+) -> Player:
+    """The widget, but for its poster."""
+    count, frames, tall, wide = next(iter(rows.values())).shape[:4]
+    if count == 1 < len(rows) <= CLIPS and not titles:  # one clip a model needs less room in a row
+        titles = list(rows)
+        rows = {"": np.concatenate(list(rows.values()))}
+        count = len(titles)
+    width = ROOM.picture_width((tall, wide), len(rows), count)
+    if height:
+        width = round(height * wide / tall)
+    atlas, cell = _encode(rows, width)
+    given = spec["given"]
+    spec = spec | {
+        "names": list(rows),
+        "titles": titles,
+        "pictures": count,
+        "frames": frame_captions(given, frames - given),
+        "columns": atlas.columns,
+        "cell": list(cell),
+        "pad": PAD,
+        "width": width,
+        "pixelated": wide < width,
+    }
+    return Player(atlas=atlas.data, spec=spec, frame=given)
+
+
+def _encode(rows: dict[str, np.ndarray], width: int) -> tuple[Atlas, tuple[int, int]]:
+    """All frames in one WebP, for pictures `width` CSS pixels wide; and the size of one in it."""
+    count, frames, tall, wide = next(iter(rows.values())).shape[:4]
+    tiles = []
+    for films in rows.values():
+        tiles += list(films.swapaxes(0, 1))  # (N, H, W, 3) each
+    packer = AtlasPacker(pad=PAD, period=frames)
+    for scale, quality in LADDER:
+        cell = cell_size(wide, tall, scale * width)
+        atlas = packer.pack(tiles, cell, quality)
+        if atlas:
+            return atlas, cell
+    raise ValueError(
+        f"show_clip: {len(tiles)} x {count} pictures do not fit; show fewer clips or frames"
+    )
+
+
+def _film_strip(
+    rows: dict[str, np.ndarray], titles: Sequence[str], given: int, width: int
+) -> Image.Image:
+    """A few clips as film strips: a group of rows a clip where there are several models."""
+    count, frames = next(iter(rows.values())).shape[:2]
+    shown = evenly(frames, STRIP_FRAMES)
+    strips = []
+    for clip in range(min(count, max(1, STRIP_ROWS // len(rows)))):
+        for index, (label, films) in enumerate(rows.items()):
+            name = ""
+            if index == 0:
+                name = titles[clip] if titles else label
+            lines = [label] if label and label != name else []
+            strips.append(FilmRow(name, list(films[clip, shown]), lines))
+    return film_strips(strips, shown, given, width)

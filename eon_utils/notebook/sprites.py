@@ -1,156 +1,193 @@
-"""What the widgets share: many pictures in one WebP that they move over, and the PNG that stands still."""
+"""Many pictures in one WebP: the atlas that a widget moves over without asking the kernel."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from eon_utils.notebook.display import image_bytes
 
 STATIC = Path(__file__).parent / "static"
-CONTROLS, CSS = ((STATIC / name).read_text(encoding="utf-8") for name in ("controls.js", "widgets.css"))
-BUDGET = 640_000  # bytes of an atlas; in base64, a third more, a saved widget stays below 1 MB
-POSTER_BYTES = 150_000
-MAX_PIXELS = 10_500_000  # of the decoded atlas: 42 MB in the browser, so that a dozen fit on one page
+CONTROLS = (STATIC / "controls.js").read_text(encoding="utf-8")
+CHART = (STATIC / "chart.js").read_text(encoding="utf-8")
+CSS = (STATIC / "widgets.css").read_text(encoding="utf-8")
+
+ATLAS_BYTES = 640_000  # at most; in base64, a third more, a saved widget stays below 1 MB
+ATLAS_PIXELS = 10_500_000  # 42 MB once decoded in the browser, so that a dozen fit on one page
 PAD = 2  # pixels around each picture of a film: WebP smooths across the border between two
-GIVEN, PREDICTED = "#888888", "#7a4fd0"  # as in widgets.css; no model has these colours in a chart
+SAMPLE = 8  # tiles whose size in bytes speaks for that of all
 
 
-def cell_of(wide: int, high: int, most: float) -> list[int]:
-    """[width, height] at which pictures of `wide` x `high` pixels are stored, where `most` in width will do."""
-    factor = min(1.0, most / wide)
-    return [max(2, 2 * round(side * factor / 2)) for side in (wide, high)]  # even: WebP halves chroma
+@dataclass(frozen=True)
+class PageRoom:
+    """Room for rows of pictures on the page, in CSS pixels.
+
+    Attributes:
+        width: of a row.
+        square: height of a picture that is square, at most.
+        height: of all rows.
+        gap: between two pictures.
+    """
+
+    width: int
+    square: int
+    height: int = 620
+    gap: int = 6
+
+    def picture_width(self, shape: tuple[int, int], rows: int, columns: int) -> int:
+        """Width at which pictures fit, for their shape (H, W)."""
+        height, width = shape
+        room = self.width / columns - self.gap
+        by_width = min(self.square, room) * height / width
+        shown = min(self.height / rows, by_width)
+        return round(shown * width / height)
 
 
-def pixels(tiles: Sequence[np.ndarray], cell: Sequence[int], pad: int = 0) -> int:
-    """Pixels of an atlas of tiles, each uint8 (N, H, W, 3), with `pad` more around each picture."""
-    return len(tiles) * len(tiles[0]) * (cell[0] + 2 * pad) * (cell[1] + 2 * pad)
+class Atlas(NamedTuple):
+    """Tiles in rows, as a WebP file."""
+
+    data: bytes
+    columns: int  # tiles in a row
 
 
-def weigh(tiles: Sequence[np.ndarray], cell: Sequence[int], quality: int, pad: int = 0, period: int = 1) -> float:
-    """Bytes a tile, from a sample of eight or so; period: after so many tiles the next step begins, or row."""
-    stride = max(1, len(tiles) // 8)
-    while math.gcd(stride, period) > 1:  # every frame has its chance
-        stride += 1
-    some = [side_by_side(tile, cell, pad) for tile in tiles[::stride]]
-    return len(sheet(some, quality)[0]) / len(some)
+class AtlasPacker:
+    """Puts tiles into an atlas if they fit. A tile is N pictures side by side.
+
+    Args:
+        budget: bytes of the atlas, at most.
+        pad: pixels added around each picture.
+        period: after so many tiles the next row or step begins.
+        remember: reuse what tiles of a size and quality weighed, where many such are tried.
+    """
+
+    def __init__(
+        self, budget: int = ATLAS_BYTES, pad: int = 0, period: int = 1, remember: bool = False
+    ) -> None:
+        self.budget = budget
+        self.pad = pad
+        self.period = period
+        self.remember = remember
+        self.weights: dict[tuple[int, int, int], float] = {}  # bytes a tile
+
+    def pack(
+        self, tiles: Sequence[np.ndarray], cell: tuple[int, int], quality: int
+    ) -> Atlas | None:
+        """Make an atlas.
+
+        Args:
+            tiles: uint8 (N, H, W, 3) each.
+            cell: width and height to which each picture is scaled.
+            quality: of the WebP, up to 100.
+
+        Returns:
+            The atlas; None if it has too many pixels or bytes.
+        """
+        if self._pixels(tiles, cell) > ATLAS_PIXELS:
+            return None
+        key = (*cell, quality)
+        if key not in self.weights or not self.remember:
+            self.weights[key] = self._weigh(tiles, cell, quality)
+        if self.weights[key] * len(tiles) > self.budget:
+            return None
+        atlas = encode_atlas([side_by_side(tile, cell, self.pad) for tile in tiles], quality)
+        self.weights[key] = len(atlas.data) / len(tiles)
+        return atlas if len(atlas.data) <= self.budget else None
+
+    def _pixels(self, tiles: Sequence[np.ndarray], cell: tuple[int, int]) -> int:
+        width = cell[0] + 2 * self.pad
+        height = cell[1] + 2 * self.pad
+        pictures = len(tiles) * len(tiles[0])
+        return pictures * width * height
+
+    def _weigh(self, tiles: Sequence[np.ndarray], cell: tuple[int, int], quality: int) -> float:
+        """Bytes a tile, from a sample."""
+        stride = max(1, len(tiles) // SAMPLE)
+        while math.gcd(stride, self.period) > 1:  # every frame has its chance
+            stride += 1
+        sample = [side_by_side(tile, cell, self.pad) for tile in tiles[::stride]]
+        return len(encode_atlas(sample, quality).data) / len(sample)
 
 
-def sheet(tiles: list[np.ndarray], quality: int) -> tuple[bytes, int]:
-    """Tiles in rows, as near to a square as they come: browsers decode no side beyond 16,383 pixels."""
-    high, wide = tiles[0].shape[:2]
-    columns = max(1, min(len(tiles), round(math.sqrt(len(tiles) * high / wide))))
-    sheet = np.zeros((-(-len(tiles) // columns) * high, columns * wide, 3), np.uint8)
-    for i, tile in enumerate(tiles):
-        y, x = i // columns * high, i % columns * wide
-        sheet[y : y + high, x : x + wide] = tile
-    return encoded(Image.fromarray(sheet), "WEBP", quality=quality, method=3), columns
+def cell_size(width: int, height: int, most: float) -> tuple[int, int]:
+    """The size at which pictures are stored: even, as WebP halves the resolution of colours.
+
+    Args:
+        width: of the pictures as they are, in pixels.
+        height: likewise.
+        most: the width that is enough.
+
+    Returns:
+        Width and height.
+
+    Examples:
+        >>> cell_size(256, 176, 64)
+        (64, 44)
+    """
+    scale = min(1.0, most / width)
+    return _even(width * scale), _even(height * scale)
 
 
-def side_by_side(pictures: np.ndarray, size: Sequence[int], pad: int = 0) -> np.ndarray:
-    """(N, H, W, 3) uint8 -> (height, N * width, 3) for `size` = (width, height), plus `pad` all around."""
-    if pictures.shape[2:0:-1] != tuple(size):
-        pictures = [Image.fromarray(p).resize(size, Image.Resampling.HAMMING) for p in pictures]
+def _even(side: float) -> int:
+    return max(2, 2 * round(side / 2))
+
+
+def encode_atlas(tiles: Sequence[np.ndarray], quality: int) -> Atlas:
+    """Tiles (h, w, 3) in rows, as near to a square as they come.
+
+    Browsers decode no side beyond 16,383 pixels.
+    """
+    height, width = tiles[0].shape[:2]
+    square = math.sqrt(len(tiles) * height / width)
+    columns = max(1, min(len(tiles), round(square)))
+    rows = math.ceil(len(tiles) / columns)
+    page = np.zeros((rows, height, columns, width, 3), np.uint8)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        page[row, :, column] = tile
+    image = Image.fromarray(page.reshape(rows * height, columns * width, 3))
+    return Atlas(image_bytes(image, "WEBP", quality=quality, method=3), columns)
+
+
+def side_by_side(pictures: np.ndarray, size: tuple[int, int], pad: int = 0) -> np.ndarray:
+    """Scale pictures and put them into one row.
+
+    Args:
+        pictures: uint8 (N, H, W, 3).
+        size: width and height of each.
+        pad: pixels added around each, as at its edge.
+
+    Returns:
+        uint8 (height + 2 * pad, N * (width + 2 * pad), 3).
+
+    Examples:
+        >>> side_by_side(np.zeros((3, 8, 8, 3), np.uint8), (6, 4), pad=1).shape
+        (6, 24, 3)
+    """
     around = ((pad, pad), (pad, pad), (0, 0))
-    return np.concatenate([np.pad(np.asarray(picture), around, mode="edge") for picture in pictures], axis=1)
+    row = [np.pad(resized(picture, size), around, mode="edge") for picture in pictures]
+    return np.concatenate(row, axis=1)
 
 
-def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, format, **options)
-    return file.getvalue()
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (H, W, 3) -> (height, width, 3), for `size` = (width, height)."""
+    height, width = picture.shape[:2]
+    if (width, height) == size:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.HAMMING))
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0 to `count` - 1, evenly spaced, the first and the last among them."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+    """At most `most` of the numbers 0 to `count` - 1, evenly spaced, both ends among them.
 
-
-def film_page(
-    rows: Sequence[tuple[str, str, Sequence[np.ndarray]]], chosen: Sequence[int], given: int, column: int
-) -> Image.Image:
-    """Film strips under one another, at most 920 pixels wide, and 900 high if that leaves them legible.
-
-    rows: a name (it begins a group of rows), further lines of text, and pictures (H, W, 3), which end at the
-    right. chosen: the frames in the columns, counted from 0; those below `given` are marked as given, the others
-    as predicted; with `given` 0 there are no marks.
+    Examples:
+        >>> evenly(10, 4)
+        [0, 3, 6, 9]
     """
-    fonts, count = {True: font(13, True), False: font(12)}, len(chosen)
-    texts = [[(name, True)] * bool(name) + [(line, False) for line in more.splitlines()] for name, more, _ in rows]
-    empty = [count - len(pictures) for _, _, pictures in rows]  # columns, where the row's text has room
-    widths = [fonts[b].getlength(line) - 60 * n for text, n in zip(texts, empty, strict=True) for line, b in text]
-    left = 16 + math.ceil(max([fonts[False].getlength("frame"), *widths]))
-    head = 50 if given else 26
-    gaps = [10 if i and name else 0 for i, (name, _, _) in enumerate(rows)]
-    high, wide = rows[0][2][0].shape[:2]
-    legible = max(60, ((900 - head - sum(gaps)) // len(rows) - 4) * wide // high)
-    column = max(32, min(column, (920 - left) // count - 4, legible))
-    row = max(1, round(column * high / wide))
-    talls = [max(row, 16 * len(text)) + 4 for text in texts]
-    page = Image.new("RGB", (left + count * (column + 4), head + sum(talls) + sum(gaps)), "white")
-    pen = ImageDraw.Draw(page)
-    places = [left + i * (column + 4) for i in range(count)]
-    pen.text((left - 10, head - 14), "frame", "#444", fonts[False], anchor="rm")
-    for x, frame in zip(places, chosen, strict=True):
-        number = f"+{frame - given + 1}" if 0 < given <= frame else f"{frame + 1}"
-        pen.text((x + column // 2, head - 14), number, "#222", fonts[False], anchor="mm")
-    before = sum(frame < given for frame in chosen)
-    for what, colour, part in (("given", GIVEN, places[:before]), ("predicted", PREDICTED, places[before:])):
-        if given and part:
-            pen.text((part[0], 12), what, "#222", fonts[True], anchor="lm")
-            pen.rectangle((part[0], head - 5, part[-1] + column - 1, head - 2), colour)
-    y = head
-    for (_, _, pictures), text, n, tall, gap in zip(rows, texts, empty, talls, gaps, strict=True):
-        y += gap
-        for i, (line, bold) in enumerate(text):
-            middle = y + (tall - 4) / 2 + 16 * (i - (len(text) - 1) / 2)
-            pen.text((places[n] - 10, middle), line, "#222" if bold else "#444", fonts[bold], anchor="rm")
-        for x, picture in zip(places[n:], pictures, strict=True):
-            page.paste(Image.fromarray(side_by_side(picture[None], (column, row))), (x, y))
-        y += tall
-    return page
-
-
-def captions(given: int, count: int) -> list[str]:
-    """What each of `given` + `count` frames is called."""
-    if not given:
-        return [f"frame {i} of {count}" for i in range(1, count + 1)]
-    before = [f"frame {i} of {given}, given" for i in range(1, given + 1)]
-    return before + [f"frame +{i}, predicted" for i in range(1, count + 1)]
-
-
-def still(draw: Callable[[int], Image.Image], film: bool = False) -> bytes:
-    """A palette PNG of <= 150 kB of what `draw` makes of the width of one picture: first colours give way.
-
-    film: its many pictures share a palette, which is then made with more care, from every ninth pixel.
-    """
-    sizes = [(160, 128), (140, 128), (120, 96), (104, 64), (88, 32), (64, 16), (64, 8), (48, 8), (32, 8)]
-    for column, colours in [(160, 256)] * film + sizes:
-        page = draw(column)
-        if film:
-            some = page.resize((page.width // 3, page.height // 3), Image.Resampling.NEAREST)
-            page = page.quantize(palette=some.quantize(colours, kmeans=1), dither=Image.Dither.NONE)
-        data = encoded(page if film else page.quantize(colours), "PNG", optimize=True)
-        if len(data) <= POSTER_BYTES:
-            break
-    return data
-
-
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{'-Bold' if bold else ''}.ttf"
-    return ImageFont.truetype(str(file), size)
-
-
-def with_poster(
-    bundle: tuple[dict, dict], text: str, poster: bytes, alt: str, name: str | None
-) -> tuple[dict, dict]:
-    """A widget's MIME bundle with a still picture, a stable text, and the picture's name as a screenshot."""
-    data, metadata = bundle
-    data |= {"text/plain": text, "image/png": base64.b64encode(poster).decode()}
-    metadata |= {"image/png": {"alt": alt}} | ({"screenshot": name} if name else {})
-    return data, metadata
+    spaced = np.linspace(0, count - 1, min(count, most))
+    return sorted({round(position) for position in spaced})

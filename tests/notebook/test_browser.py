@@ -1,4 +1,4 @@
-"""The widgets in a real browser: a static page, JupyterLab with a kernel, a saved notebook, the Stop button."""
+"""The widgets in a real browser: a static page, JupyterLab, a saved notebook, the Stop button."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH: apt-get install chromium"),
 ]
 READY = ".eon-scrub[data-ready=true]"
-SCRUB = "from eon_utils.notebook.scrubber import scrub\nscrub({'slow': fake_history(speed=0.5), 'fast': fake_history()})"
+SCRUB = """
+from eon_utils.notebook.scrubber import scrub
+scrub({'slow': fake_history(speed=0.5), 'fast': fake_history()})
+"""
 FILMS = "scrub({'V4': fake_film(speed=0.5), 'V5': fake_film()}, titles=['a', 'b', 'c'])"
 CLIPS = """
 from eon_utils.notebook.player import show_clip
@@ -45,10 +48,13 @@ LIVE = """
 import torch, torch.nn.functional as F
 from eon_utils.data.photos import photos
 from eon_utils.training.run import TrainingRun
-from eon_utils.notebook.scrubber import live_panel, scrub
+from eon_utils.notebook.live_panel import live_panel
+from eon_utils.notebook.scrubber import scrub
 pictures = photos((192, 128))
-model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 3, 3, padding=1))
-run = TrainingRun(model, 1_000_000, name="toy", probe=pictures, live=live_panel("toy"), folder="checkpoints")
+layers = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 3, 3, padding=1)
+model = torch.nn.Sequential(*layers)
+options = {"watched": pictures, "live": live_panel("toy"), "folder": "checkpoints"}
+run = TrainingRun(model, 1_000_000, name="toy", **options)
 async for step, batch in run.batches(pictures):
     run.step(F.mse_loss(run(batch), batch))
 """
@@ -70,14 +76,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def executed(folder):
-    """A notebook with scrubbers and a player, executed headless and trusted, as the course runner leaves it."""
+    """A notebook with scrubbers and a player, run headless and trusted, as the runner leaves it."""
     path = notebook(folder / "executed.ipynb", SCRUB, FILMS, CLIPS)
     environment = lab_environment(folder / "home")
     with pytest.MonkeyPatch.context() as patch:
         for key, value in environment.items():
             patch.setenv(key, value)
         nb = nbformat.read(path, as_version=4)
-        NotebookClient(nb, kernel_name="python3", timeout=300, resources={"metadata": {"path": folder}}).execute()
+        NotebookClient(
+            nb, kernel_name="python3", timeout=300, resources={"metadata": {"path": folder}}
+        ).execute()
         nbformat.write(nb, path)
         NotebookNotary(data_dir=environment["JUPYTER_DATA_DIR"]).sign(nb)
     return path
@@ -125,22 +133,44 @@ def click(page, slider, share: float) -> None:
 
 
 def test_the_course_and_its_site(page, repo, tmp_path):
-    """What `make course PRESET=smoke` does, then the site: from the index to a lesson whose scrubbers all move."""
-    command = [sys.executable, "-m", "eon_utils", "run", "--preset", "smoke", "--out", str(tmp_path / "run")]
+    """`make course PRESET=smoke`, then its site: from the index to a lesson; all scrubbers move."""
+    command = [
+        sys.executable,
+        "-m",
+        "eon_utils",
+        "run",
+        "--preset",
+        "smoke",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(
-        command, cwd=repo, env=os.environ | {"EON_CHECKPOINTS": str(tmp_path)}, capture_output=True, text=True
+        command,
+        cwd=repo,
+        env=os.environ | {"EON_CHECKPOINTS": str(tmp_path)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert done.stdout.count(" ok ") == len(list((repo / "notebooks").glob("[0-9]*.ipynb"))), done.stdout
+    assert done.stdout.count(" ok ") == len(list((repo / "notebooks").glob("[0-9]*.ipynb"))), (
+        done.stdout
+    )
     page.goto((tmp_path / "run" / "site" / "index.html").as_uri())
     page.click("a:has-text('02 · Deep image reconstruction')")
-    page.wait_for_function(f"() => document.querySelectorAll('{READY}').length === 2", timeout=60_000)
+    page.wait_for_function(
+        f"() => document.querySelectorAll('{READY}').length === 2", timeout=60_000
+    )
     for root in page.query_selector_all(READY):
         root.scroll_into_view_if_needed()
         latency(page, root, moves=3)  # waits for the pixels to change
     page.goto((tmp_path / "run" / "site" / "04_next_frame_sanity.html").as_uri())
-    page.wait_for_function("() => document.querySelectorAll('.eon[data-ready=true]').length === 3", timeout=60_000)
-    for kind, end in ((".eon-scrub.eon-films", "frame +10, predicted"), (".eon-player", "frame 14 of 14")):
+    page.wait_for_function(
+        "() => document.querySelectorAll('.eon[data-ready=true]').length === 3", timeout=60_000
+    )
+    for kind, end in (
+        (".eon-scrub.eon-films", "frame +10, predicted"),
+        (".eon-player", "frame 14 of 14"),
+    ):
         slider = page.query_selector_all(f"{kind} input[type=range]")[-1]
         slider.press("End")
         assert label(slider) == end
@@ -167,28 +197,34 @@ def test_static_page(page, executed, record_property):
     assert "step 400" in root.query_selector(".eon-grid").get_attribute("aria-label")
     play = root.query_selector(".eon-play")
     play.click()
-    page.wait_for_function("e => e.textContent === 'step 3'", arg=root.query_selector(".eon-caption"))
+    page.wait_for_function(
+        "e => e.textContent === 'step 3'", arg=root.query_selector(".eon-caption")
+    )
     play.click()
     assert play.get_attribute("aria-label") == "Play"
 
     assert page.problems == []
-    assert [url for url in page.requests if not url.startswith(("blob:", "data:", html.as_uri()))] == []
+    assert [
+        url for url in page.requests if not url.startswith(("blob:", "data:", html.as_uri()))
+    ] == []
 
 
 @pytest.fixture
 def films(page, executed):
-    """The page's scrubber of films and its player; each picture of the films has 64 pixels a side."""
+    """The page's scrubber of films and its player; a picture of the films has 64 pixels a side."""
     html = executed.with_suffix(".html")
     notebook_to_html(executed, html)
     page.goto(html.as_uri())
     page.wait_for_function("() => document.querySelectorAll('.eon[data-ready=true]').length === 3")
     yield page.query_selector(".eon-scrub.eon-films"), page.query_selector(".eon-player")
     assert page.problems == []
-    assert [url for url in page.requests if not url.startswith(("blob:", "data:", html.as_uri()))] == []
+    assert [
+        url for url in page.requests if not url.startswith(("blob:", "data:", html.as_uri()))
+    ] == []
 
 
 def test_both_sliders_of_a_film(page, films):
-    """Keys and clicks: the canvases show the picture of that step and that frame, of target and models."""
+    """Keys and clicks: the canvases show that step's and that frame's picture, of all models."""
     root, _ = films
     slow, fast = fake_film(speed=0.5), fake_film()
     frames = np.concatenate([slow.context, slow.target], axis=1)
@@ -204,7 +240,9 @@ def test_both_sliders_of_a_film(page, films):
         assert label(time) == root.query_selector_all(".eon-caption")[1].inner_text() == words
         for clip in range(3):
             assert nearest(picture(canvases[clip]), frames[clip]) == frame
-            assert nearest(picture(canvases[6 + clip]), frames[clip]) == frame  # V5 has learned all of it
+            assert (
+                nearest(picture(canvases[6 + clip]), frames[clip]) == frame
+            )  # V5 has learned all of it
     assert root.get_attribute("data-frame") == "given"
 
     click(page, time, 11 / 13)
@@ -218,7 +256,9 @@ def test_both_sliders_of_a_film(page, films):
             assert nearest(picture(canvases[3 * m + 4]), others) == 1
             assert np.abs(picture(canvases[3 * m + 4]) - run.snapshots[at][1, 7]).mean() < 6
     grid = root.query_selector(".eon-grid").get_attribute("aria-label")
-    assert grid.startswith("Predictions under their targets at step 400, frame +8, predicted. V4: loss")
+    assert grid.startswith(
+        "Predictions under their targets at step 400, frame +8, predicted. V4: loss"
+    )
     click(page, steps, 0.5)
     assert 1 < int(label(steps).split(";")[0].removeprefix("step ")) < 400
     assert nearest(picture(canvases[0]), frames[0]) == 11
@@ -233,7 +273,9 @@ def test_films_play_in_a_loop(page, films):
         play.click()
         assert play.get_attribute("aria-label").startswith("Pause")
         for words in ("frame 1 of 4, given", "frame +2, predicted", "frame 1 of 4, given"):
-            page.wait_for_function("([e, words]) => e.textContent === words", arg=[caption, words], timeout=5_000)
+            page.wait_for_function(
+                "([e, words]) => e.textContent === words", arg=[caption, words], timeout=5_000
+            )
         slider.press(" ")
         assert play.get_attribute("aria-label").startswith("Play")
         still = caption.inner_text()
@@ -265,7 +307,7 @@ def test_player(page, films):
 
 
 def test_saved_notebook(page, lab, executed):
-    """A trusted notebook that was run elsewhere moves before anything is run: the kernel knows no widget."""
+    """A trusted notebook that was run elsewhere moves while the kernel knows no widget."""
     open_lab(page, lab.format(executed.name))
     root = page.wait_for_selector(READY, timeout=60_000)
     median, p95 = latency(page, root, moves=10)
@@ -273,20 +315,38 @@ def test_saved_notebook(page, lab, executed):
     assert moves_by_drag(page, root)
     for kind, last in ((".eon-scrub.eon-films", 10), (".eon-player", 6)):
         root = page.wait_for_selector(f"{kind}[data-ready=true]")
-        slider, canvas = root.query_selector_all("input[type=range]")[-1], root.query_selector("canvas")
+        slider, canvas = (
+            root.query_selector_all("input[type=range]")[-1],
+            root.query_selector("canvas"),
+        )
         before = picture(canvas)
         slider.press("End")  # a key that JupyterLab has a use for
-        assert label(slider) == f"frame +{last}, predicted" and np.abs(picture(canvas) - before).mean() > 5
+        assert (
+            label(slider) == f"frame +{last}, predicted"
+            and np.abs(picture(canvas) - before).mean() > 5
+        )
 
 
 def test_jupyterlab_live(page, lab, folder, record_property):
-    """A reader's session: train, press Stop; the cells after it run; their scrubbers move with keys and drag."""
-    notebook(folder / "live.ipynb", LIVE, "print('after', run.done)", "scrub(run.history)", SCRUB, FILMS, CLIPS)
+    """A reader's session: train, press Stop; the cells after it run; their scrubbers move."""
+    notebook(
+        folder / "live.ipynb",
+        LIVE,
+        "print('after', run.done)",
+        "scrub(run.history)",
+        SCRUB,
+        FILMS,
+        CLIPS,
+    )
     open_lab(page, lab.format("live.ipynb"))
     run_all(page)
     stop = page.wait_for_selector(".eon-stop", timeout=60_000)
-    page.wait_for_function("() => document.querySelector('.eon-live progress')?.value > 20", timeout=30_000)
-    page.wait_for_selector(".eon-live canvas[width='584']")  # three pictures of 192 pixels and two gaps
+    page.wait_for_function(
+        "() => document.querySelector('.eon-live progress')?.value > 20", timeout=30_000
+    )
+    page.wait_for_selector(
+        ".eon-live canvas[width='584']"
+    )  # three pictures of 192 pixels and two gaps
     start = time.monotonic()
     stop.click()
     page.wait_for_selector(".jp-OutputArea-output:has-text('after')", timeout=5_000)
@@ -294,7 +354,9 @@ def test_jupyterlab_live(page, lab, folder, record_property):
     print(f"Stop to the next cell's output {seconds:.2f} s")
     assert seconds < 2
 
-    page.wait_for_function("() => document.querySelectorAll('.eon[data-ready=true]').length === 4", timeout=60_000)
+    page.wait_for_function(
+        "() => document.querySelectorAll('.eon[data-ready=true]').length === 4", timeout=60_000
+    )
     assert "toy: stopped after" in page.inner_text(".jp-Notebook")
     assert page.query_selector(".eon-live") is None  # a plain line took the panel's place
     root = page.query_selector_all(READY)[1]
@@ -306,8 +368,17 @@ def test_jupyterlab_live(page, lab, folder, record_property):
     assert moves_by_drag(page, root)
     for kind in (".eon-scrub.eon-films", ".eon-player"):
         root = page.query_selector(kind)
-        slider, canvas = root.query_selector_all("input[type=range]")[-1], root.query_selector("canvas")
+        slider, canvas = (
+            root.query_selector_all("input[type=range]")[-1],
+            root.query_selector("canvas"),
+        )
         before = picture(canvas)
         slider.press("ArrowRight")
-        assert label(slider) == "frame +2, predicted" and np.abs(picture(canvas) - before).mean() > 1
-    assert not [problem for problem in page.problems if "eon" in problem.lower() or "widget" in problem.lower()]
+        assert (
+            label(slider) == "frame +2, predicted" and np.abs(picture(canvas) - before).mean() > 1
+        )
+    assert not [
+        problem
+        for problem in page.problems
+        if "eon" in problem.lower() or "widget" in problem.lower()
+    ]

@@ -11,9 +11,10 @@ import torch
 from browser import decoded, film_tile, moving_shapes, tensor
 from PIL import Image
 
-from eon_utils.notebook import sprites as atlas
 from eon_utils.notebook import player
+from eon_utils.notebook.display import PNG_BYTES
 from eon_utils.notebook.player import Player, show_clip
+from eon_utils.notebook.sprites import ATLAS_BYTES, ATLAS_PIXELS
 
 
 @pytest.fixture
@@ -36,8 +37,16 @@ def test_tiles_show_the_right_pictures(shown, films):
     assert show_clip({"true": tensor(films), "V4": tensor(other)}, given=4, fps=12) is None
     widget = shown[0][0]
     spec, sheet = widget.spec, decoded(widget)
-    assert spec["names"] == ["true", "V4"] and spec["pictures"] == 3 and spec["fps"] == 12 and spec["pixelated"]
-    assert (spec["frames"][3:5], widget.frame) == (["frame 4 of 4, given", "frame +1, predicted"], 4)
+    assert (
+        spec["names"] == ["true", "V4"]
+        and spec["pictures"] == 3
+        and spec["fps"] == 12
+        and spec["pixelated"]
+    )
+    assert (spec["frames"][3:5], widget.frame) == (
+        ["frame 4 of 4, given", "frame +1, predicted"],
+        4,
+    )
     for row, clips in enumerate((films, other)):
         for frame in (0, 5, 13):
             assert np.abs(film_tile(sheet, spec, row * 14 + frame) - clips[:, frame]).mean() < 5
@@ -62,9 +71,9 @@ def test_budget_holds_for_noise(shown):
     noise = torch.rand(8, 20, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     show_clip({"true": noise, "V4": 1 - noise, "V5": noise**2}, given=5)
     widget = shown[0][0]
-    assert len(widget.atlas) <= atlas.BUDGET and len(widget.poster) <= atlas.POSTER_BYTES
+    assert len(widget.atlas) <= ATLAS_BYTES and len(widget.poster) <= PNG_BYTES
     size = Image.open(io.BytesIO(widget.atlas)).size
-    assert max(size) <= 16383 and np.prod(size) <= 1.1 * atlas.MAX_PIXELS
+    assert max(size) <= 16383 and np.prod(size) <= 1.1 * ATLAS_PIXELS
 
 
 def test_mimebundle(shown, films):
@@ -89,31 +98,41 @@ def test_the_strip_alone(shown, films):
 
 
 def test_the_strip_shows_ten_frames_of_each_clip(shown, films):
-    """Its columns are frames 1 to 14, evenly, its rows the clips; what was given is under a gray bar."""
+    """Columns are frames 1 to 14, evenly, rows the clips; what was given is under a gray bar."""
     show_clip(tensor(films), given=4, player=False)
     page = Image.open(io.BytesIO(base64.b64decode(shown[0][0]["image/png"]))).convert("RGB")
     bar = np.asarray(page)[47].astype(int)
-    near = [np.abs(bar - np.array(colour)).max(1) < 30 for colour in ((0x88,) * 3, (0x7A, 0x4F, 0xD0))]
+    near = [
+        np.abs(bar - np.array(colour)).max(1) < 30 for colour in ((0x88,) * 3, (0x7A, 0x4F, 0xD0))
+    ]
     given, predicted = (np.flatnonzero(mask) for mask in near)
     assert given.max() < predicted.min()
     column = (predicted.max() - given.min() + 5) / 10
-    assert len(given) == pytest.approx(3 * column, abs=8)  # frames 1, 2, 4 of the first 4; then +1, ...
+    assert len(given) == pytest.approx(
+        3 * column, abs=8
+    )  # frames 1, 2, 4 of the first 4; then +1, ...
     side = round(column) - 4
     for clip in range(3):
         for place, frame in ((0, 0), (3, 4), (9, 13)):
             left, top = round(given.min() + place * column), 50 + clip * (side + 4)
-            part = np.asarray(page.crop((left, top, left + side, top + side)).resize((64, 64))).astype(int)
-            off = [np.abs(part - other).mean() for other in films[clip]]
-            assert np.argmin(off) == frame and min(off) < 8
+            part = np.asarray(
+                page.crop((left, top, left + side, top + side)).resize((64, 64))
+            ).astype(int)
+            errors = [np.abs(part - other).mean() for other in films[clip]]
+            assert np.argmin(errors) == frame and min(errors) < 8
 
 
 def test_what_is_refused(shown, films):
     clips = tensor(films)
-    with pytest.raises(ValueError, match=r"clips\['V4'\] has shape \(3, 9, 3, 64, 64\), clips\['true'\] \(3, 14,"):
+    with pytest.raises(
+        ValueError, match=r"clips\['V4'\] has shape \(3, 9, 3, 64, 64\), clips\['true'\] \(3, 14,"
+    ):
         show_clip({"true": clips, "V4": clips[:, :9]})
     with pytest.raises(ValueError, match=r"clips has shape \(3, 64, 64\)"):
         show_clip(clips[0, 0])
-    with pytest.raises(ValueError, match=r"clips\['V4'\] has shape \(3, 14, 64, 64, 3\).*give \(N, T, 3, H, W\)"):
+    with pytest.raises(
+        ValueError, match=r"clips\['V4'\] has shape \(3, 14, 64, 64, 3\).*give \(N, T, 3, H, W\)"
+    ):
         show_clip({"V4": clips.movedim(2, 4)})
     with pytest.raises(ValueError, match="uint8; give"):
         show_clip((clips * 255).byte())

@@ -11,10 +11,13 @@ import pytest
 from browser import decoded, fake_film, fake_history, film_tile
 from PIL import Image
 
-from eon_utils.notebook import sprites as atlas
-from eon_utils.notebook import scrubber as widgets
-from eon_utils.training.run import History
-from eon_utils.notebook.scrubber import LivePanel, at, encode, live_panel, scrub
+from eon_utils.notebook import live_panel as panel_module
+from eon_utils.notebook.display import PNG_BYTES
+from eon_utils.notebook.histories import value_at
+from eon_utils.notebook.live_panel import LivePanel, live_panel
+from eon_utils.notebook.scrubber import encode, scrub
+from eon_utils.notebook.sprites import ATLAS_BYTES, ATLAS_PIXELS, AtlasPacker, side_by_side
+from eon_utils.training.history import History
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,11 @@ def noisy_films(steps: int, clips: int, frames: int, side: int, seed: int = 0) -
     """The same of films, with four frames given."""
     run = noisy(steps, clips * (frames + 4), (side, side), seed)
     films = [shot.reshape(clips, frames + 4, side, side, 3) for shot in run.snapshots]
-    run.snapshots, run.target, run.context = [f[:, 4:] for f in films], films[0][:, 4:], films[0][:, :4]
+    run.snapshots, run.target, run.context = (
+        [f[:, 4:] for f in films],
+        films[0][:, 4:],
+        films[0][:, :4],
+    )
     return run
 
 
@@ -47,9 +54,11 @@ def atlas_size(scrubber) -> tuple[int, int]:
 def test_budget_holds_for_noise(models):
     runs = {f"V{i}": noisy(1000, 3, (128, 88), i) for i in range(models)}
     scrubber = scrub(runs)
-    assert len(scrubber.atlas) <= widgets.BUDGET
-    assert len(scrubber.poster) <= atlas.POSTER_BYTES
-    assert max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * widgets.MAX_PIXELS
+    assert len(scrubber.atlas) <= ATLAS_BYTES
+    assert len(scrubber.poster) <= PNG_BYTES
+    assert (
+        max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * ATLAS_PIXELS
+    )
     assert len(scrubber.spec["steps"]) >= 16
 
 
@@ -73,7 +82,7 @@ def test_tiles_show_the_right_pictures(history):
         y, x = divmod(spec["tiles"][0][i], spec["columns"])
         tile = sheet[y * height : (y + 1) * height, x * 3 * width : (x + 1) * 3 * width]
         shot = history.snapshots[history.snapshot_steps.index(spec["steps"][i])]
-        assert np.abs(tile - widgets.side_by_side(shot, (width, height)).astype(int)).mean() < 4
+        assert np.abs(tile - side_by_side(shot, (width, height)).astype(int)).mean() < 4
 
 
 def test_union_of_steps_and_a_run_stopped_early(history):
@@ -82,12 +91,14 @@ def test_union_of_steps_and_a_run_stopped_early(history):
     assert spec["steps"] == sorted({*history.snapshot_steps, *short.snapshot_steps})
     assert spec["ends"] == [400, 50]
     last = spec["tiles"][1][-1]
-    assert [tile for tile, step in zip(spec["tiles"][1], spec["steps"], strict=True) if step >= 50].count(last) > 2
+    assert [
+        tile for tile, step in zip(spec["tiles"][1], spec["steps"], strict=True) if step >= 50
+    ].count(last) > 2
     assert spec["values"][1][-1] == pytest.approx(short.loss[-1], rel=1e-4)
 
 
 def test_values_stand_beside_their_pictures(history):
-    """Step k means after k updates: the loss with index k was measured on the model that the picture shows."""
+    """Step k is after k updates: loss k was measured on the model that the picture shows."""
     spec = scrub(history, metric="Huber").spec
     assert spec["metric"] == "Huber"
     for i, step in enumerate(spec["steps"][:-1]):
@@ -115,7 +126,10 @@ def test_any_number_and_shape_of_pictures(pictures, size):
     scrubber = scrub(run, titles=[f"no. {i}" for i in range(pictures)])
     spec = scrubber.spec
     assert spec["pictures"] == len(spec["titles"]) == min(pictures, 6)
-    assert Image.open(io.BytesIO(scrubber.targets)).size == (spec["cell"][0] * spec["pictures"], spec["cell"][1])
+    assert Image.open(io.BytesIO(scrubber.targets)).size == (
+        spec["cell"][0] * spec["pictures"],
+        spec["cell"][1],
+    )
     assert spec["width"] / spec["cell"][0] < 8 and spec["width"] * spec["pictures"] < 760
     assert spec["width"] >= 96
     assert scrub(run, height=50).spec["width"] == round(50 * size[0] / size[1])
@@ -131,12 +145,14 @@ def test_numbers_that_json_does_not_know(history):
 
 
 def test_one_snapshot_is_enough(history):
-    run = History(loss=[0.5], snapshot_steps=[0], snapshots=history.snapshots[:1], target=history.target)
+    run = History(
+        loss=[0.5], snapshot_steps=[0], snapshots=history.snapshots[:1], target=history.target
+    )
     assert scrub(run).spec["steps"] == [0]
 
 
 def test_what_is_refused(history):
-    with pytest.raises(ValueError, match="'V9' has no snapshots yet; train it first"):
+    with pytest.raises(ValueError, match=r"'V9' has no snapshots yet; .*\(watched=images\)"):
         scrub({"V9": History()})
     with pytest.raises(ValueError, match="no histories given"):
         scrub({})
@@ -148,15 +164,20 @@ def test_what_is_refused(history):
 
 def test_budget_holds_for_noisy_films():
     scrubber = scrub({f"V{i}": noisy_films(1000, 6, 10, 48, i) for i in range(3)})
-    assert len(scrubber.atlas) <= widgets.BUDGET and len(scrubber.poster) <= atlas.POSTER_BYTES
-    assert max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * widgets.MAX_PIXELS
+    assert len(scrubber.atlas) <= ATLAS_BYTES and len(scrubber.poster) <= PNG_BYTES
+    assert (
+        max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * ATLAS_PIXELS
+    )
     assert len(scrubber.spec["steps"]) >= 6 and scrubber.spec["pictures"] == 3
-    saved = [base64.b64encode(v) if isinstance(v, bytes) else json.dumps(v) for v in scrubber.get_state().values()]
+    saved = [
+        base64.b64encode(v) if isinstance(v, bytes) else json.dumps(v)
+        for v in scrubber.get_state().values()
+    ]
     assert sum(map(len, saved)) <= 1_000_000
 
 
 def test_films_have_a_second_axis():
-    """Every (model, step, frame) lies in the atlas where the script looks for it, as do given and true frames."""
+    """Each model's, step's and frame's picture lies where the script looks, as do known frames."""
     runs = {"slow": fake_film(speed=0.5), "fast": fake_film(steps=50)}
     scrubber = scrub(runs)
     spec, sheet = scrubber.spec, decoded(scrubber)
@@ -175,10 +196,14 @@ def test_films_have_a_second_axis():
 
 
 def test_text_and_still_picture_of_films():
-    data, metadata = scrub({"V4": fake_film(), "V5": fake_film()}, name="04_scrubber")._repr_mimebundle_()
+    data, metadata = scrub(
+        {"V4": fake_film(), "V5": fake_film()}, name="04_scrubber"
+    )._repr_mimebundle_()
     assert data["text/plain"] == "Scrubber: V4, V5 over steps 0..400 and 14 frames"
     assert metadata["screenshot"] == "04_scrubber"
-    assert metadata["image/png"]["alt"].startswith("10 frames as predicted at training steps 0 to 400. V4: loss")
+    assert metadata["image/png"]["alt"].startswith(
+        "10 frames as predicted at training steps 0 to 400. V4: loss"
+    )
     poster = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert poster.mode == "P" and 600 <= poster.width <= 920 and poster.height <= 960
     assert scrub(fake_film()).spec["names"] == ["prediction"]
@@ -205,20 +230,29 @@ def test_which_films_are_refused(history):
     with pytest.raises(ValueError, match="pictures of 'photo'"):
         scrub({"film": film, "photo": history})
     short.target = film.target
-    with pytest.raises(ValueError, match=r"snapshots of 'short' are \(3, 9, 64, 64, 3\), not as \(3, 10,"):
+    with pytest.raises(
+        ValueError, match=r"snapshots of 'short' are \(3, 9, 64, 64, 3\), not as \(3, 10,"
+    ):
         scrub({"film": film, "short": short})
 
 
-def test_at():
-    assert at([3.0, 2.0, 1.0], 1) == 2.0
-    assert at([3.0, 2.0, 1.0], 99) == 1.0
-    assert at([float("inf")], 0) is None
+def test_value_at():
+    assert value_at([3.0, 2.0, 1.0], 1) == 2.0
+    assert value_at([3.0, 2.0, 1.0], 99) == 1.0
+    assert value_at([float("inf")], 0) is None
+
+
+def test_what_has_too_many_pixels_or_bytes_is_not_packed():
+    tiles = [np.zeros((2, 8, 8, 3), np.uint8)] * 4
+    assert AtlasPacker().pack(tiles, (8, 8), 60).columns == 1
+    assert AtlasPacker(budget=10).pack(tiles, (8, 8), 60) is None
+    assert AtlasPacker().pack(tiles, (4096, 4096), 60) is None
 
 
 def test_live_panel_is_for_jupyterlab_only(monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.delenv("EON_LIVE", raising=False)
-    monkeypatch.setattr(widgets, "get_ipython", lambda: object())
+    monkeypatch.setattr(panel_module, "get_ipython", lambda: object())
     assert live_panel() is None
     monkeypatch.setenv("JPY_SESSION_NAME", "01.ipynb")
     assert live_panel("training").title == "training"
@@ -237,11 +271,17 @@ def test_live_panel_messages(history, monkeypatch):
     panel.update(120, history, history.target, 34.5, 100.0)
     panel.update(121, history, None, 0.0, float("inf"))
     (first, (jpeg,)), (second, nothing) = sent
-    assert first["text"] == f"step 120 of 1,200 · loss {history.loss[120]:.3g} · 34.5 steps/s · 2 min left"
+    assert (
+        first["text"]
+        == f"step 120 of 1,200 · loss {history.loss[120]:.3g} · 34.5 steps/s · 2 min left"
+    )
     assert Image.open(io.BytesIO(jpeg)).size == (3 * 192, 132) and first["pictures"] == 3
     assert "left" not in second["text"] and not nothing
     panel.update(122, history, fake_film().target, 1.0, 1.0)
-    assert sent[2][0]["film"] == "Frames 1, 3, 5, 8, 10 of the first film now" and sent[2][0]["pictures"] == 5
+    assert (
+        sent[2][0]["film"] == "Frames 1, 3, 5, 8, 10 of the first film now"
+        and sent[2][0]["pictures"] == 5
+    )
     assert Image.open(io.BytesIO(sent[2][1][0])).size == (5 * 64, 64)
     assert not panel.stop_requested
     panel._handle_custom_msg({"kind": "stop"}, [])

@@ -1,4 +1,4 @@
-// The loss chart of the scrubber and the live panel, put in front of both by widgets.py. It is SVG: sharp at
+// The loss chart of the scrubber and the live panel, put in front of the code of both. It is SVG: sharp at
 // every zoom and on paper, in the text colour of whatever theme surrounds it, and a move of the marker changes
 // a few attributes without drawing anything again.
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]; // Okabe and Ito's

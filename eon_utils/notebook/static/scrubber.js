@@ -1,5 +1,5 @@
 // The scrubber: every step's pictures lie in one WebP atlas, decoded once; a move copies the tiles of that step
-// to the canvases. It needs no kernel, no network and no library. `spec` is written by widgets.py. For films
+// to the canvases. It needs no kernel, no network and no library. `spec` is written by scrubber.py. For films
 // (`spec.frames`) a second slider moves over time; the frames of a step are tiles in sequence, and those that
 // were given, with the targets after them, lie in the same atlas from tile `spec.film` on.
 function render({ model, el }) {

@@ -1,4 +1,4 @@
-"""Helpers of the browser tests: a Chromium, a JupyterLab with its token, generated notebooks, a stopwatch."""
+"""Helpers of the tests of widgets: fake histories, a Chromium, a JupyterLab, a stopwatch."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ import nbformat
 import numpy as np
 from PIL import Image
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
 HERE = Path(__file__).parent
+REPO = HERE.parents[1]
 
 
-def fake_history(steps: int = 400, speed: float = 1.0, pictures: int = 3, size=(192, 132), snapshots: int = 40):
-    """A run that never was: photographs which come out of gray. The fields are those of `training.History`."""
+def fake_history(
+    steps: int = 400, speed: float = 1.0, pictures: int = 3, size=(192, 132), snapshots: int = 40
+):
+    """A run that never was: photographs which come out of gray. It has the fields of `History`."""
     from eon_utils.data.photos import PHOTOS, photos
 
     names = tuple(PHOTOS[i % len(PHOTOS)] for i in range(pictures))
@@ -50,9 +55,11 @@ def fake_history(steps: int = 400, speed: float = 1.0, pictures: int = 3, size=(
 
 
 def moving_shapes(clips: int = 3, frames: int = 14, size: int = 64) -> np.ndarray:
-    """Discs of one colour each that move over a gray ramp and bounce: uint8 (clips, frames, size, size, 3)."""
+    """Discs that move over a gray ramp and bounce: uint8 (clips, frames, size, size, 3)."""
     y, x = np.mgrid[:size, :size] / size
-    out = np.repeat(70 + 60 * x[..., None], 3, axis=2)[None, None].repeat(clips, 0).repeat(frames, 1)
+    out = (
+        np.repeat(70 + 60 * x[..., None], 3, axis=2)[None, None].repeat(clips, 0).repeat(frames, 1)
+    )
     for clip in range(clips):
         rng = np.random.default_rng(clip)
         for _ in range(3):
@@ -66,7 +73,12 @@ def moving_shapes(clips: int = 3, frames: int = 14, size: int = 64) -> np.ndarra
 
 
 def fake_film(
-    steps: int = 400, speed: float = 1.0, clips: int = 3, given: int = 4, frames: int = 10, size: int = 64
+    steps: int = 400,
+    speed: float = 1.0,
+    clips: int = 3,
+    given: int = 4,
+    frames: int = 10,
+    size: int = 64,
 ):
     """A run that never was: the mean of a clip gives way to its frames, to later ones last."""
     shapes = moving_shapes(clips, given + frames, size)
@@ -91,7 +103,7 @@ def decoded(scrubber) -> np.ndarray:
 
 
 def film_tile(sheet: np.ndarray, spec: dict, tile: int) -> np.ndarray:
-    """The pictures of one tile of a film's atlas, as the scripts of the widgets find them: (N, H, W, 3)."""
+    """The pictures of one tile of a film's atlas, as the scripts find them: (N, H, W, 3)."""
     (width, height), pad, count = spec["cell"], spec["pad"], spec["pictures"]
     y, x = divmod(tile, spec["columns"])
     high, wide = height + 2 * pad, width + 2 * pad
@@ -101,34 +113,58 @@ def film_tile(sheet: np.ndarray, spec: dict, tile: int) -> np.ndarray:
 
 def notebook(path: Path, *cells: str) -> Path:
     """Write a notebook of these code cells, the first of which can import this file."""
-    first = f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom browser import fake_film, fake_history, tensor"
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (first, *cells)])
-    nb.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    first = f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
+    first += "from browser import fake_film, fake_history, tensor"
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in (first, *cells)]
+    )
+    nb.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+    }
     nbformat.write(nb, path)
     return path
 
 
 def lab_environment(folder: Path) -> dict[str, str]:
-    """Nobody's settings, kernels or trust data base but `folder`'s; the kernel is this environment's own."""
+    """No settings, kernels or trust data base but `folder`'s, and this environment's own kernel."""
     settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
     (folder / "data").mkdir(exist_ok=True)
-    own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "IPYTHONDIR": str(folder / "ipython")}
+    own = {
+        f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")
+    }
+    own |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
     own |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "JUPYTER_PREFER_ENV_PATH": "1"}
-    return os.environ | own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    return os.environ | own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
 
 
 @contextlib.contextmanager
 def jupyterlab(folder: Path) -> Iterator[str]:
-    """JupyterLab on a free port, on the notebooks in `folder`; yields an address to put a file name into."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """JupyterLab on the notebooks in `folder`; yields an address to put a file name into."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     token = secrets.token_hex(16)
-    options = [f"--port={port}", f"--ServerApp.root_dir={folder}", "--ServerApp.port_retries=0", "--allow-root"]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", *options]
+    options = [
+        f"--port={port}",
+        f"--ServerApp.root_dir={folder}",
+        "--ServerApp.port_retries=0",
+        "--allow-root",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--expose-app-in-browser",
+        *options,
+    ]
     log = folder / "lab.log"
     environment = lab_environment(folder / "home") | {"JUPYTER_TOKEN": token}
     with open(log, "w") as out:
@@ -154,7 +190,8 @@ def open_lab(page, url: str) -> None:
     page.goto(url)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_function(
-        "() => jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'",
+        "() => jupyterapp.shell.currentWidget?.context?.sessionContext"
+        "?.session?.kernel?.status === 'idle'",
         timeout=60_000,
     )
 
@@ -183,20 +220,22 @@ STOPWATCH = """(root) => {
 
 def picture(canvas) -> np.ndarray:
     """What a canvas shows: (H, W, 3)."""
-    read = "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    read = (
+        "c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    )
     high, wide, *values = canvas.evaluate(read)
     return np.array(values).reshape(high, wide, 4)[..., :3]
 
 
 def nearest(shown: np.ndarray, pictures: Sequence[np.ndarray]) -> int:
-    """Which of the pictures, all of the size of the one shown, that is; it has been through a lossy codec."""
-    off = [np.abs(shown - other).mean() for other in pictures]
-    assert min(off) < 8, off
-    return int(np.argmin(off))
+    """Which of the pictures, all of one size, is shown; it has been through a lossy codec."""
+    errors = [np.abs(shown - other).mean() for other in pictures]
+    assert min(errors) < 8, errors
+    return int(np.argmin(errors))
 
 
 def latency(page, root, moves: int = 30) -> tuple[float, float]:
-    """Key press to changed pixels, in ms, over `moves` presses of an arrow key: median, 95th percentile."""
+    """From key press to changed pixels, in ms: median and 95th percentile of some presses."""
     root.evaluate(STOPWATCH)
     root.query_selector("input[type=range]").focus()
     page.keyboard.press("Home")

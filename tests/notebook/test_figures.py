@@ -1,0 +1,157 @@
+"""Figures: sheets, panels, curves, tables of layers and pictures of architectures."""
+
+import io
+import itertools
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from torch import nn
+
+import eon_utils as eon
+from eon_utils.notebook import figures
+from eon_utils.notebook.figures import flow_colours, motion_sheet, panels, trace
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def rendered(fig):
+    file = io.BytesIO()
+    fig.savefig(file)
+    return file.getvalue()
+
+
+def test_labels_at_curve_ends_do_not_overlap():
+    series = {f"model {i}": ([1, 10], [1.0, 0.5 + 1e-3 * i]) for i in range(5)}
+    ax = eon.curves(series, "step", "loss", log="xy")
+    ax.figure.draw_without_rendering()
+    boxes = sorted((t.get_window_extent() for t in ax.texts), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
+    plt.close(ax.figure)
+
+
+def test_sheets_and_architecture_draw():
+    pictures = torch.rand(8, 3, 32, 48)
+    for fig in (
+        eon.contact_sheet({"a": pictures, "b": pictures * 0.9}, ["x"] * 8, against=pictures),
+        eon.heat_sheet({"a": pictures.mean(1)}, ["x"] * 8, "error"),
+        eon.architecture({"V4": eon.ConvAutoencoder(skips=True, noise=0.25)}, pictures),
+    ):
+        fig.savefig(io.BytesIO())
+        plt.close(fig)
+
+
+def test_running_median_keeps_length_and_level():
+    assert len(eon.smooth([1.0, 100.0, 1.0, 1.0, 1.0], 3)) == 5
+    assert eon.smooth([1.0, 100.0, 1.0, 1.0, 1.0], 3).max() == 1
+
+
+def test_colours_are_told_apart_by_line_style_too():
+    assert len(set(map(str, figures.DASHES[:6]))) == 6
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 6])
+def test_sheets_hold_one_column_a_source(count):
+    pictures = torch.rand(count, 3, 24, 32)
+    titles = [f"source {i}" for i in range(count)]
+    flow = torch.randn(count, 2, 24, 32)
+    contact = eon.contact_sheet({"a": pictures, "b": pictures[:2]}, titles, against=pictures)
+    heat = eon.heat_sheet({"a": pictures.mean(1)}, titles)
+    motion = motion_sheet(pictures, {"a": flow, "b": flow * 0}, titles)
+    for fig, rows, extra in ((contact, 2, 0), (heat, 1, 1), (motion, 3, 3)):  # scale, wheel
+        rendered(fig)
+        assert len(fig.axes) == rows * count + extra
+        assert [ax.get_title() for ax in fig.axes[:count]] == titles
+        drawn = [ax for ax in fig.axes[:count] if ax.images]
+        assert len(drawn) == count
+    assert fig.axes[0].get_ylabel() == "as arrows"
+    notes = [ax.get_xlabel() for ax in contact.axes]
+    assert notes[:count] == ["exact"] * count and notes[count:].count("exact") == min(2, count)
+
+
+def test_no_more_columns_than_asked_for():
+    pictures = torch.rand(8, 3, 24, 32)
+    assert len(eon.contact_sheet({"a": pictures}).axes) == 6
+    assert len(eon.contact_sheet({"a": pictures}, most=7).axes) == 7
+
+
+def test_four_panels_are_a_square_of_subplots():
+    fig, axes = panels(["a", "b", "c", "d"])
+    plain, squares = plt.subplots(2, 2, figsize=(9.4, 6.2))
+    for ax, title in zip(squares.flat, "abcd", strict=True):
+        ax.set_title(title)
+    assert rendered(fig) == rendered(plain)
+    assert axes == fig.axes
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (2, (1, 2)), (3, (2, 2)), (5, (3, 2))])
+def test_panels_that_are_left_over_are_hidden(count, shape):
+    titles = [f"source {i}" for i in range(count)]
+    fig, axes = panels(titles)
+    rows, columns = shape
+    assert fig.get_size_inches() == pytest.approx([4.7 * columns, 3.1 * rows])
+    assert [ax.get_title() for ax in axes] == titles
+    assert [ax for ax in fig.axes if ax.get_visible()] == axes
+    assert len(fig.axes) == rows * columns
+    for ax, title in zip(axes, titles, strict=True):
+        eon.curves({title: ([1, 2], [3, 4])}, "frames ahead", "PSNR [dB]", ax)
+    rendered(fig)
+
+
+def test_panels_in_one_row():
+    fig, axes = panels("abc", columns=3, size=(3, 2))
+    assert len(axes) == len(fig.axes) == 3
+    assert fig.get_size_inches().tolist() == [9, 2]
+
+
+def test_flow_colours_share_one_scale():
+    """Still is white, fast is saturated: a flow has its colour whatever else is in the batch."""
+    flow = torch.zeros(2, 2, 1, 3)
+    flow[0, :, 0] = torch.tensor([[0.0, 1.0, 4.0], [0.0, 0.0, 0.0]])
+    colours = flow_colours(flow, top=2.0)
+    still, half, fast = colours[0, :, 0].T
+    assert colours.min() >= 0 and colours.max() <= 1
+    assert still.tolist() == [1, 1, 1] and (colours[1] == 1).all()
+    assert fast.tolist() == flow_colours(flow[:1, :, :, 2:] / 2, top=2.0).flatten().tolist()
+    assert fast[0] == 1 and fast[1:].max() < 0.01  # to the right: red
+    assert half[1:].tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_trace_lists_layers_in_the_order_in_which_they_ran():
+    layers = trace(eon.ConvAutoencoder(skips=True), torch.rand(2, 3, 32, 48))
+    assert [layer.output_shape[0] for layer in layers] == [8, 16, 32, 64, 32, 16, 8, 3]
+    assert (layers[0].input_shape, layers[0].output_shape) == ((3, 32, 48), (8, 16, 24))
+    assert (layers[0].name, layers[0].kind) == ("encoder.0", "Conv2d 5x5, stride 2")
+    assert sum(layer.parameters for layer in layers) == 152_379
+
+
+def test_trace_leaves_the_model_and_its_numbers_as_they_are():
+    """A model in training draws what it draws in a pass of its own, and stays in training."""
+    images = torch.rand(1, 3, 32, 48)
+    for training in (True, False):
+        model = eon.ConvAutoencoder(skips=True, noise=0.25).train(training)
+        torch.manual_seed(0)
+        model(images)
+        expected = torch.rand(3)
+        torch.manual_seed(0)
+        trace(model, images)
+        assert torch.equal(torch.rand(3), expected)
+        assert model.training == training
+        assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_layer_table(shown):
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    model = nn.Sequential(shared, nn.Tanh(), shared, nn.Flatten(), nn.Linear(3 * 32 * 48, 10))
+    eon.layer_table(model, torch.rand(2, 3, 32, 48))
+    assert shown[0][0]["text/plain"].splitlines() == [
+        "layer  kind                  takes        returns      parameters",
+        "0      Conv2d 3x3, stride 1  3 × 32 × 48  3 × 32 × 48  84",
+        "0      Conv2d 3x3, stride 1  3 × 32 × 48  3 × 32 × 48  84",
+        "4      Linear                4,608        10           46,090",
+        "                                          in all       46,258",
+    ]
