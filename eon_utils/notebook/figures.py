@@ -436,12 +436,12 @@ def layer_table(model: nn.Module, images: Tensor) -> None:
         images: what it takes; the first one is enough.
     """
     rows = []
-    total = 0
+    parameters = {}  # by name: a layer that runs several times is counted once
     for layer in trace(model, images):
         shapes = (_shape_text(layer.input_shape), _shape_text(layer.output_shape))
         rows.append((layer.name, layer.kind, *shapes, f"{layer.parameters:,}"))
-        total += layer.parameters
-    rows.append(("", "", "", "in all", f"{total:,}"))
+        parameters[layer.name] = layer.parameters
+    rows.append(("", "", "", "in all", f"{sum(parameters.values()):,}"))
     table(("layer", "kind", "takes", "returns", "parameters"), rows)
 
 
