@@ -156,9 +156,10 @@ class CachedClips(Dataset[Tensor]):
         if workers is None:
             workers = os.cpu_count() or 1
         done = 0
-        for batch in DataLoader(self.source, CACHE_BATCH, num_workers=workers):
-            clips[done : done + len(batch)] = (255 * batch).round().byte().numpy()
-            done += len(batch)
+        with torch.random.fork_rng():  # a loader draws a seed: none of the caller's numbers
+            for batch in DataLoader(self.source, CACHE_BATCH, num_workers=workers):
+                clips[done : done + len(batch)] = (255 * batch).round().byte().numpy()
+                done += len(batch)
 
     def __len__(self) -> int:
         return len(self.clips)

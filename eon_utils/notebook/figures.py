@@ -25,22 +25,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), "-")
 LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the order of first use
 
-STYLE = {
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "savefig.facecolor": "white",
-    "figure.dpi": 110,
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "axes.axisbelow": True,
-    "figure.constrained_layout.use": True,
-}
-plt.style.use(STYLE)
-
 SHEET_WIDTH = 8.0  # inches of all pictures in a row of a sheet, at most
 HEAT_COLUMNS = 6
 ARROWS: dict[str, Any] = {
