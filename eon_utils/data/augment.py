@@ -39,17 +39,23 @@ def augment(clip: Tensor, rng: np.random.Generator, frames: int, reversible: boo
     backwards, mirrored, upside_down, transposed = rng.random(4) < 0.5
     if backwards and reversible:
         clip = clip.flip(0)
-    if mirrored:
-        clip = clip.flip(-1)
-    if upside_down:
-        clip = clip.flip(-2)
-    if transposed:
-        clip = clip.transpose(-1, -2)
+    clip = turn(clip, mirrored, upside_down, transposed)
     clip = clip * rng.uniform(0.6, 1.1)
     if rng.random() < GRAINY:
         noise = rng.standard_normal(clip.shape, dtype=np.float32)
         clip = clip + rng.uniform(0, 0.02) * torch.from_numpy(noise)
     return clip.clamp(0, 1).contiguous()
+
+
+def turn(images: Tensor, mirrored: bool, upside_down: bool, transposed: bool) -> Tensor:
+    """Square images (..., S, S), mirrored, turned upside down, transposed, in that order."""
+    if mirrored:
+        images = images.flip(-1)
+    if upside_down:
+        images = images.flip(-2)
+    if transposed:
+        images = images.transpose(-1, -2)
+    return images
 
 
 def _pick_frames(rng: np.random.Generator, length: int, frames: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from eon_utils.config import RUNS, device, seed_everything
+from eon_utils.data.augment import turn
 from eon_utils.data.dead_leaves_images import dead_leaves_images
 from eon_utils.data.photos import random_crops
 from eon_utils.models.pca_autoencoder import (
@@ -136,12 +137,7 @@ class RefinementPairs(Dataset):
         index = int(rng.integers(len(self.images)))
         pair = torch.stack([self.rough[row, index], self.images[index]]) / 255  # (2, 3, H, W)
         mirrored, upside_down, transposed = rng.random(3) < 0.5
-        if mirrored:
-            pair = pair.flip(-1)
-        if upside_down:
-            pair = pair.flip(-2)
-        if transposed:
-            pair = pair.transpose(-1, -2)
+        pair = turn(pair, mirrored, upside_down, transposed)
         return pair[0], row, pair[1]
 
 

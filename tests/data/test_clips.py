@@ -104,6 +104,7 @@ def test_a_source_says_what_it_is(name, repo):
 
 def test_games_do_not_run_backwards():
     assert not SOURCES["games"].reversible  # what falls, falls down
+    assert all(SOURCES[name].reversible for name in ("digits", "leaves", "pans"))
 
 
 def test_every_name_of_a_source_is_its_own():
