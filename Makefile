@@ -21,9 +21,14 @@ help:
 	@echo "make site                  build the site of the last run again"
 	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
-	@echo "make prior [ONLY=prior]    train the shipped weights again, from nothing (an hour and a half),"
-	@echo "                           into eon_utils/models/weights"
-	@echo "           [MIXTURE='leaves=5 pans=3']  how often the prior sees a clip of each source"
+	@echo "make prior                 train a prior of your own into runs/prior; what was interrupted goes on"
+	@echo "           [VIDEOS='a/ b/']    on the videos of these folders, beside generated clips"
+	@echo "           [HOURS=3]           for so long"
+	@echo "           [FROM=prior]        on from the weights that ship, or from a file"
+	@echo "           [MIXTURE='real=6 leaves=2']  how often a clip of each source is drawn"
+	@echo "           [SCORE=folder]      judged by these videos while it trains"
+	@echo "           [ONLY=v2,v3,v4]     the autoencoders that ship, instead (an hour)"
+	@echo "           [OUT=folder]        elsewhere; what ships is in eon_utils/models/weights"
 	@echo "make clean                 remove runs/, build/ and caches; the environment in $(VENV) stays"
 	@echo
 	@echo "PRESET is smoke, laptop or full. The first call of any of them sets up $(VENV)."
@@ -41,7 +46,9 @@ notebooks: $(STAMP)
 	$(PY) -m eon_utils notebooks --only "$(ONLY)"
 
 prior: $(STAMP)
-	$(PY) -m eon_utils prior --only "$(ONLY)" $(if $(MIXTURE),--mixture $(MIXTURE))
+	$(PY) -m eon_utils prior $(if $(ONLY),--only "$(ONLY)") $(if $(VIDEOS),--videos $(VIDEOS)) \
+	  $(if $(HOURS),--hours $(HOURS)) $(if $(FROM),--from "$(FROM)") $(if $(MIXTURE),--mixture $(MIXTURE)) \
+	  $(if $(SCORE),--score "$(SCORE)") $(if $(OUT),--out "$(OUT)")
 
 site screenshots student: $(STAMP)
 	$(PY) -m eon_utils $@

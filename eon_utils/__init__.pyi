@@ -26,6 +26,7 @@ from .data.photos import (
 )
 from .data.public import public_images as public_images, public_videos as public_videos
 from .data.sources import SOURCES as SOURCES
+from .data.video_clips import VideoClips as VideoClips, score_clips as score_clips
 from .data.video_folder import video_folder as video_folder
 from .evaluation import few_shot as few_shot, transfer as transfer
 from .evaluation.baselines import (
@@ -46,13 +47,14 @@ from .evaluation.metrics import (
     spectrum as spectrum,
     ssim as ssim,
 )
+from .models.coarse_to_fine import coarse_to_fine as coarse_to_fine
 from .models.conv_autoencoder import (
     ConvAutoencoder as ConvAutoencoder,
     FramePredictor as FramePredictor,
     rollout as rollout,
 )
-from .models.motion_net import MotionNet as MotionNet, MotionPrediction as MotionPrediction
 from .models.optical_flow import lucas_kanade as lucas_kanade, warp as warp
+from .models.past_fit import PastFit as PastFit, fit_to_past as fit_to_past
 from .models.pca_autoencoder import (
     Autoencoder as Autoencoder,
     LocalPCA as LocalPCA,
@@ -61,6 +63,11 @@ from .models.pca_autoencoder import (
     patchify as patchify,
 )
 from .models.prior import Prior as Prior, load_prior as load_prior, save_prior as save_prior
+from .models.trajectory_net import (
+    Reading as Reading,
+    Trajectory as Trajectory,
+    TrajectoryNet as TrajectoryNet,
+)
 from .notebook.claims import (
     Claims as Claims,
     Ledger as Ledger,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from eon_utils.config import PRESETS, ROOT
+from eon_utils.config import PRESETS, ROOT, RUNS
+
+TRAINED = ("v2", "v3", "v4", "prior")
 
 EXAMPLES = """examples:
   python -m eon_utils run                                  every notebook, as a laptop does it
@@ -63,12 +67,60 @@ def make_student(args: Namespace) -> int:
     return 0
 
 
-def train_shipped(args: Namespace) -> int:
-    from eon_utils.training import train_autoencoder
+def train_weights(args: Namespace) -> int:
+    names = [name.strip() for name in args.only.split(",") if name.strip()]
+    unknown = [name for name in names if name not in TRAINED]
+    if unknown or not names:
+        raise ValueError(f"--only {', '.join(unknown)} is unknown; choose of {', '.join(TRAINED)}")
+    if args.out.is_file():
+        raise ValueError(f"--out {args.out} is a file; give a folder")
+    autoencoders = [name for name in names if name != "prior"]
+    if autoencoders:
+        from eon_utils.training import train_autoencoder
 
-    mixture = pairs([[word] for word in args.mixture])
-    train_autoencoder.train_all(args.only, args.seed, mixture=mixture)
+        train_autoencoder.train_all(autoencoders, args.seed, weights=args.out)
+    if "prior" in names:
+        _train_prior(args)
     return 0
+
+
+def _train_prior(args: Namespace) -> None:
+    from eon_utils.training import train_prior
+
+    words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")
+    mixture = tuple(train_prior.parse_mixture(words).items()) if words else None
+    recipe = train_prior.Recipe(
+        videos=tuple(args.videos),
+        mixture=mixture,
+        width=args.width,
+        steps=args.steps,
+        batch=args.batch,
+        size=args.size,
+        hours=args.hours,
+        lr=args.lr,
+        seed=args.seed,
+        start=args.start,
+        scale=args.scale,
+    )
+    fabric = train_prior.several_processes(args.devices, args.num_nodes, args.precision)
+    first = fabric.is_global_zero
+    if not first:
+        warnings.simplefilter("ignore")  # the first process gives the same ones
+    recipe.check(fabric.world_size)
+    if first and not args.videos:
+        print(
+            "No --videos: the prior trains on generated clips alone. Measured, such a network is"
+            " worse than classical flow on camera video.",
+            flush=True,
+        )
+    train_prior.ship(
+        recipe, args.out, RUNS / "prior", score=args.score, fabric=fabric, resume=args.resume
+    )
+    if first:
+        path = args.out / "prior.safetensors"
+        print(f"The prior is in {path}, its model card beside it. To use it:")
+        print(f"  in Python     eon.load_prior({str(path)!r})")
+        print(f"  in notebooks  python -m eon_utils run --only 05,06 -p weights={path.resolve()}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,17 +170,56 @@ def parser() -> argparse.ArgumentParser:
     add = command("student", make_student, text)
     add("--out", type=Path, help="where to (default: student/)")
 
-    text = "train the shipped weights again, from nothing, into eon_utils/models/weights"
-    add = command("prior", train_shipped, text)
-    add("--only", default="", metavar="v2,prior", help="only these of v2, v3, v4, prior")
-    add("--seed", type=int, default=0, help="default: 0, the shipped ones")
-    text = "what the prior sees, and how often"
-    add("--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help=text)
+    text = "train the prior, on videos of yours; or again what else ships"
+    add_prior_options(command("prior", train_weights, text))
     return top
 
 
-def pairs(arguments: Sequence[Sequence[str]]) -> dict[str, str]:
+def add_prior_options(add: Callable[..., Any]) -> None:
+    """Options of the command that trains.
+
+    Args:
+        add: adds one, as `add_argument` of a parser does.
+    """
+    text = "prior (default), or of the autoencoders v2, v3, v4"
+    add("--only", default="prior", metavar="prior|v2,v3,v4", help=text)
+    text = "folders or files of real video (default: none, generated clips alone)"
+    add("--videos", nargs="+", default=[], metavar="PATH", help=text)
+    text = "what is drawn, and how often: real, digits, leaves, pans, games; others are left out"
+    add("--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help=text)
+    text = "folder of videos to judge by while it trains (default: held-out generated clips)"
+    add("--score", metavar="FOLDER", help=text)
+    text = "where the weights go (default: runs/prior; the shipped ones: eon_utils/models/weights)"
+    add("--out", type=Path, default=RUNS / "prior", metavar="FOLDER", help=text)
+    text = "weights to go on from: prior, the shipped ones, or a file (default: from nothing)"
+    add("--from", dest="start", default="", metavar="prior|FILE", help=text)
+    text = "go on from the checkpoint of the same settings (default: yes)"
+    add("--resume", action=argparse.BooleanOptionalAction, default=True, help=text)
+    add("--hours", type=float, help="end after so long (default: the steps decide)")
+    add("--steps", type=int, default=400_000, help="updates at most (default: 400,000)")
+    add("--batch", type=int, default=16, help="clips a step, of all processes (default: 16)")
+    add("--size", type=int, default=64, help="side of the frames, times 16 pixels (default: 64)")
+    add("--width", type=int, default=24, help="channels at full size (default: 24)")
+    add("--lr", type=float, default=1e-3, help="learning rate (default: 1e-3)")
+    add("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    text = "share of the clips that are made and kept (default: 1)"
+    add("--scale", type=float, default=1.0, help=text)
+    text = "GPUs of a machine or, without any, processes (default: 1)"
+    add("--devices", type=int, default=1, help=text)
+    add("--num-nodes", type=int, default=1, help="machines (default: 1)")
+    text = "32-true (default) or bf16-mixed"
+    add("--precision", default="32-true", help=text)
+
+
+def pairs(
+    arguments: Sequence[Sequence[str]], option: str = "-p", example: str = "seed=3"
+) -> dict[str, str]:
     """Settings typed after -p, by name: `-p seed=3 steps=5`, or as papermill has it, `-p seed 3`.
+
+    Args:
+        arguments: the words after each -p.
+        option: its name, for the error's message.
+        example: of a setting, for the error's message.
 
     Raises:
         ValueError: for anything else.
@@ -144,7 +235,8 @@ def pairs(arguments: Sequence[Sequence[str]]) -> dict[str, str]:
         for word in words:
             name, equals, value = word.partition("=")
             if not equals or not name:
-                raise ValueError(f"-p {word} says no value; write -p name=value, such as -p seed=3")
+                wanted = f"write {option} name=value, such as {option} {example}"
+                raise ValueError(f"{option} {word} says no value; {wanted}")
             settings[name] = value
     return settings
 
@@ -155,7 +247,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return args.run_command(args)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # of several processes one says it
+            print(f"error: {error}", file=sys.stderr)
         return 2
 
 

@@ -1,7 +1,6 @@
 """What the experiments share: clips that nothing was trained on, and rows of a Markdown table."""
 
 import argparse
-import warnings
 from pathlib import Path
 
 from torch import Tensor
@@ -40,14 +39,8 @@ def own_clips(folder: Path, size: int) -> dict[str, Tensor]:
     Returns:
         Name of a file -> at most 24 clips, (N, 6, 3, size, size) in [0, 1].
     """
-    clips = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix != ".md":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # remarks on the file
-                films, _ = eon.video_folder(file, FRAMES, size, limit=24)
-            clips[file.stem] = films.to(device())
-    return clips
+    videos = eon.score_clips(folder, FRAMES, size, per_file=24)
+    return {file: clips.to(device()) for file, clips in videos.items()}
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

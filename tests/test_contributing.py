@@ -158,8 +158,8 @@ def test_a_fifth_source(repo, house):
     code += (
         "assert default_mixture()['rain'] == 1 and parse_mixture({'rain': 2}) == {'rain': 2.0}\n"
     )
-    code += "clips = training_clips(scale=0.001, size=32)\n"
-    code += "assert clips[-1].name == 'rain' and clips[-1][0].shape == (8, 3, 32, 32)"
+    code += "clips = training_sources(scale=0.001, size=32)\n"
+    code += "assert clips[-1].name == 'rain' and clips[-1][0].shape == (10, 3, 32, 32)"
     run(house, "-c", code)
     run(house, "-m", "eon_utils", "run", "--preset", "smoke", "--only", "04,05,06", "--out", "out")
     for name in ("04_next_frame_sanity", "05_generalized_next_frame", "06_transferring_the_prior"):

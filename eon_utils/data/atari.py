@@ -79,7 +79,7 @@ class AtariGames(ClipSource):
     skip: int = 4
 
     name = "games"
-    weight = 2.0
+    weight = 1.0
     card = "games.md"
     reversible = False  # what falls, falls down
     least: ClassVar = ClipSource.least | {"skip": 1}

@@ -53,7 +53,8 @@ class CameraPans(ClipSource):
     jitter: float = 0.0
 
     name = "pans"
-    weight = 3.0
+    weight = 1.5
+    quick = True
     card = "pans.md"
     training_settings: ClassVar = {"jitter": 1.0}
 

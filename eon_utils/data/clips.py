@@ -44,6 +44,7 @@ class ClipSource(Dataset[Item]):
     - `weight`: how often its clips are drawn in training, beside the other sources' weights.
     - `card`: its data card, a file in `data/`.
     - `reversible`: whether its clips are as likely with time running backwards.
+    - `quick`: whether clips are made faster than they are trained on, so that none need be kept.
     - `training_settings`: further settings for clips to train on.
     - `least`: the least value of each setting that is a whole number.
 
@@ -82,6 +83,7 @@ class ClipSource(Dataset[Item]):
     weight: ClassVar[float]
     card: ClassVar[str]
     reversible: ClassVar[bool] = True
+    quick: ClassVar[bool] = False
     training_settings: ClassVar[Mapping[str, Any]] = {}
     least: ClassVar[dict[str, int]] = {"count": 1, "frames": 1, "size": 1, "seed": 0, "start": 0}
 

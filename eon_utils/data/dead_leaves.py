@@ -67,7 +67,7 @@ class DeadLeaves(ClipSource):
     jitter: float = 0.0
 
     name = "leaves"
-    weight = 5.0
+    weight = 2.0
     card = "leaves.md"
     training_settings: ClassVar = {"jitter": 1.0}
 
@@ -127,16 +127,12 @@ class DeadLeaves(ClipSource):
         import cv2
 
         to_leaf = motion.inverse()
-        offset = looks.offset
         clip = np.empty((self.frames, self.size, self.size, 3), np.float32)
         for t in range(self.frames):
-            picture = self._paint_frame(owner[t], to_leaf[t], looks._replace(offset=offset))
+            picture = self._paint_frame(owner[t], to_leaf[t], looks)
             gain, brightness = light * np.float32(5 * np.sin(t / 5))
             picture = (picture * (1 + gain) + brightness).clip(0, 1)  # (S, S, 3)
             clip[t] = cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
-            # Known fault: after the first frame textures lie elsewhere, near their own corner. It
-            # is kept, because the shipped prior and all measured values rest on these very clips.
-            offset = np.full_like(looks.offset, brightness)
         return clip
 
     def _paint_frame(self, owner: np.ndarray, to_leaf: Similarity, looks: _Looks) -> np.ndarray:

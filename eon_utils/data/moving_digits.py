@@ -48,7 +48,8 @@ class MovingDigits(ClipSource):
     labels: bool = False
 
     name = "digits"
-    weight = 1.0
+    weight = 1.5
+    quick = True
     card = "digits.md"
     least: ClassVar = ClipSource.least | {"size": 8, "digits": 1}
 

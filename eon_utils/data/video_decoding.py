@@ -147,6 +147,16 @@ def frame_interval(file: Path) -> float:
         return 1 / float(track.average_rate or track.guessed_rate or DEFAULT_SPEED)
 
 
+def count_packets(file: Path) -> int:
+    """About the number of frames of a file, without decoding any.
+
+    Raises:
+        ValueError: with the reason why it can't be read.
+    """
+    with open_video(file) as video:
+        return sum(1 for _ in _packets(video))
+
+
 def decode(file: Path, log: ReadLog) -> Iterator[DecodedFrame]:
     """The frames of a file, in order from its start: after a seek some files decode to garbage.
 
@@ -187,6 +197,14 @@ def _aspect(video: OpenVideo) -> float:
     """Width to height of a pixel; 1 where the file's value is no sense."""
     aspect = float(video.track.sample_aspect_ratio or 1)
     return aspect if 1 / EXTREME_ASPECT < aspect < EXTREME_ASPECT else 1.0
+
+
+def shown_size(decoded: DecodedFrame) -> tuple[int, int]:
+    """Width and height of a frame in pixels, upright and with square pixels."""
+    frame = decoded.frame
+    width = max(1, round(frame.width * decoded.aspect))
+    quarter_turns = round(frame.rotation / 90)
+    return (frame.height, width) if quarter_turns % 2 else (width, frame.height)
 
 
 def to_picture(decoded: DecodedFrame, size: tuple[int, int], centre: bool) -> np.ndarray:

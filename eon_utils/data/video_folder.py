@@ -45,7 +45,7 @@ class NamedClip(NamedTuple):
     pictures: np.ndarray  # (T, H, W, 3) uint8
 
 
-class _Frame(NamedTuple):
+class SmallFrame(NamedTuple):
     """A frame, small."""
 
     time: float  # seconds after the first frame
@@ -200,7 +200,7 @@ def _file_clips(file: Path, request: ClipRequest) -> tuple[list[NamedClip], list
     log = ReadLog()
     interval = frame_interval(file)
     step = max(1 / request.fps, interval)  # seconds from frame to frame of a clip
-    frames = _resample(_find_cuts(_read_frames(file, request, interval, log)), step, interval)
+    frames = _resample(find_cuts(read_frames(file, request, interval, log)), step, interval)
     clips = _select_evenly(_cut_into_clips(file, frames, request), SPARE * request.limit)
     speed = f"{1 / step:.3g}"
     if not clips:
@@ -222,9 +222,9 @@ def _why_no_clip(log: ReadLog, frames: int, speed: str) -> str:
     return f"{log.frames} {readable}frame{plural}, a clip needs {frames}"
 
 
-def _read_frames(
+def read_frames(
     file: Path, request: ClipRequest, interval: float, log: ReadLog
-) -> Iterator[_Frame]:
+) -> Iterator[SmallFrame]:
     """Every frame of a file, small, with its time and its difference from the one before."""
     time = -interval
     last_stamp = None
@@ -239,7 +239,7 @@ def _read_frames(
         picture = to_picture(decoded, request.size, request.centre)
         now = _Comparison.of(picture)
         difference = now.difference(before or now)
-        yield _Frame(time, picture, difference, decoded.discontinuity or jumped_back)
+        yield SmallFrame(time, picture, difference, decoded.discontinuity or jumped_back)
         before = now
         log.frames += 1
 
@@ -273,9 +273,9 @@ class _Comparison(NamedTuple):
         return moved + min(recoloured, 2 * moved)
 
 
-def _find_cuts(frames: Iterator[_Frame]) -> Iterator[_Frame]:
+def find_cuts(frames: Iterator[SmallFrame]) -> Iterator[SmallFrame]:
     """The same, with a discontinuity also at cuts: at differences far above those around them."""
-    window: deque[_Frame | None] = deque(maxlen=2 * AROUND + 1)
+    window: deque[SmallFrame | None] = deque(maxlen=2 * AROUND + 1)
     for latest in chain(frames, repeat(None, AROUND)):
         window.append(latest)
         frame = window[-1 - AROUND] if len(window) > AROUND else None
@@ -286,7 +286,7 @@ def _find_cuts(frames: Iterator[_Frame]) -> Iterator[_Frame]:
             yield frame._replace(discontinuity=frame.discontinuity or bool(is_cut))
 
 
-def _resample(frames: Iterator[_Frame], step: float, interval: float) -> Iterator[_Frame]:
+def _resample(frames: Iterator[SmallFrame], step: float, interval: float) -> Iterator[SmallFrame]:
     """The frames nearest to moments `step` seconds apart, counted anew from each discontinuity.
 
     One that stands for two moments comes twice. A gap of more than two steps is a discontinuity.
@@ -296,7 +296,7 @@ def _resample(frames: Iterator[_Frame], step: float, interval: float) -> Iterato
         step: seconds from frame to frame that are wanted.
         interval: seconds from frame to frame that are usual.
     """
-    last: _Frame | None = None
+    last: SmallFrame | None = None
     moment = 0.0
     for frame in chain(frames, [None]):
         follows = _follows(last, frame, step)
@@ -314,7 +314,7 @@ def _resample(frames: Iterator[_Frame], step: float, interval: float) -> Iterato
         last = frame
 
 
-def _follows(last: _Frame | None, frame: _Frame | None, step: float) -> bool:
+def _follows(last: SmallFrame | None, frame: SmallFrame | None, step: float) -> bool:
     """Whether a frame comes after the last one without a discontinuity or a gap."""
     if not last or not frame or frame.discontinuity:
         return False
@@ -322,10 +322,10 @@ def _follows(last: _Frame | None, frame: _Frame | None, step: float) -> bool:
 
 
 def _cut_into_clips(
-    file: Path, frames: Iterator[_Frame], request: ClipRequest
+    file: Path, frames: Iterator[SmallFrame], request: ClipRequest
 ) -> Iterator[NamedClip]:
     """Frames in a row, as many as a clip has; no clip overlaps another."""
-    clip: list[_Frame] = []
+    clip: list[SmallFrame] = []
     blocked_until = -1.0  # seconds
     for frame in frames:
         if frame.discontinuity:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eon_utils.evaluation.baselines import forward_flow
-from eon_utils.evaluation.metrics import next_frame_psnr
+from eon_utils.evaluation.metrics import EXACT, next_frame_psnr, psnr
 from eon_utils.models.optical_flow import box_filter, warp
 from eon_utils.models.prior import Prior
 
@@ -25,6 +25,7 @@ EVENT_FRAME = 6  # of a film: in which the event takes place
 DISC_RADIUS = (5, 9)  # pixels of 64, of a new object
 
 Predict = Callable[[Tensor], Tensor]  # clips (N, T, 3, H, W) -> the next frames (N, 3, H, W)
+Fill = Callable[[Tensor, Sequence[float]], Tensor]  # clips and their times -> missing frames
 Loss = Callable[[nn.Module, Tensor, int], Tensor]  # model, batch of clips, step -> a scalar
 
 
@@ -120,40 +121,51 @@ def _with_disc(frames: Tensor, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def surprise(predict: Predict, clips: Tensor) -> Tensor:
+def surprise(predict: Predict, events: dict[str, Tensor]) -> dict[str, Tensor]:
     """How much worse the last frame was predicted than the three before it.
 
     What counts is the logarithm of the last frame's mean squared error, less the mean of those of
-    the three: what is hard to predict all the time is no surprise.
+    the three: what is hard to predict all the time is no surprise. All events have the same past,
+    so that it is predicted once.
 
     Args:
         predict: predicts the next frame.
-        clips: (N, T >= 6, 3, H, W) in [0, 1].
+        events: name -> clips (N, T >= 6, 3, H, W) in [0, 1] that differ in their last frame alone,
+            as `make_events` gives them.
 
     Returns:
-        (N,); about 0 where the last frame is as the others.
+        Name -> (N,); about 0 where the last frame is as the others.
     """
+    clips = next(iter(events.values()))
     last = clips.shape[1] - 1
-    surprising = _log_error(predict, clips, last)
-    usual = [_log_error(predict, clips, last - back) for back in (1, 2, 3)]
-    return surprising - torch.stack(usual).mean(0)
+    usual = []
+    for frame in (last - 3, last - 2, last - 1):
+        predicted = _predict_frame(predict, clips, frame)
+        usual.append(_log_error(predicted, clips[:, frame]))
+    level = torch.stack(usual).mean(0)  # (N,)
+    expected = _predict_frame(predict, clips, last)
+    return {name: _log_error(expected, part[:, last]) - level for name, part in events.items()}
 
 
-def _log_error(predict: Predict, clips: Tensor, frame: int) -> Tensor:
-    """Logarithm of the mean squared error with which a frame of each clip is predicted, (N,)."""
+def _predict_frame(predict: Predict, clips: Tensor, frame: int) -> Tensor:
+    """A frame of each clip, predicted from those before it, (N, 3, H, W) in [0, 1]."""
     context = clips[:, max(frame - CONTEXT, 0) : frame]
-    predicted = torch.cat([predict(part) for part in context.split(PREDICT_BATCH)])
-    squares = (predicted.clamp(0, 1) - clips[:, frame]).square()
-    error = squares.flatten(1).mean(1)  # (N,)
+    predicted = [predict(part) for part in context.split(PREDICT_BATCH)]
+    return torch.cat(predicted).clamp(0, 1)
+
+
+def _log_error(predicted: Tensor, actual: Tensor) -> Tensor:
+    """Logarithm of each frame's mean squared error, (N,)."""
+    error = (predicted - actual).square().flatten(1).mean(1)  # (N,)
     return (error + 1e-6).log()
 
 
 @torch.no_grad()
 def between(predict: Predict, before: Tensor, after: Tensor) -> Tensor:
-    """The frame between two clips, predicted from both sides.
+    """The frame between two clips, by a method that can predict the next frame and no other.
 
-    Each side counts, place by place, by how well it predicted its own last frame. What is hidden
-    on one side may be in view on the other.
+    It predicts the frame from each side, the later one backwards. Each side counts, place by place,
+    by how well it predicted its own last frame.
 
     Args:
         predict: predicts the next frame.
@@ -196,6 +208,27 @@ def interpolate_by_flow(before: Tensor, after: Tensor) -> Tensor:
     from_first = warp(first, to_second / 2)
     from_second = warp(second, to_first / 2)
     return (from_first + from_second) / 2
+
+
+def leave_one_out(fill: Fill, clips: Tensor) -> Tensor:
+    """PSNR in dB of each frame of a clip, filled in from all others; an exact one counts as 60.
+
+    Args:
+        fill: such as `Prior.fill`.
+        clips: (N, T >= 3, 3, H, W) in [0, 1].
+
+    Returns:
+        (T,), means over the clips.
+    """
+    frames = range(clips.shape[1])
+    levels = []
+    for missing in frames:
+        given = [frame for frame in frames if frame != missing]
+        times = [frame - missing for frame in given]
+        filled = fill(clips[:, given], times)
+        level = psnr(filled, clips[:, missing]).clamp(max=EXACT)  # (N,)
+        levels.append(level.mean())
+    return torch.stack(levels)
 
 
 def to_onnx(network: Prior, clips: Tensor, file: str | Path) -> None:

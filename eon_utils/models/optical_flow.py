@@ -10,6 +10,7 @@ DAMPING = 1e-4  # added to squared gradients: a picture without any has no motio
 OUTLIER = 0.02  # a difference in colour from which on a pixel counts less
 LARGEST_UPDATE = 2  # pixels that one step of least squares may move a vector, each way
 INVERSE_ROUNDS = 4  # of least squares, median and search that turn a flow round
+INVERSE_SMOOTHING = 30  # rounds of smoothing in such a step
 SCALES = (3, 1, 0.5, 0.25)  # pixels from which on a vector counts less, in turn
 DOMINANT_DISCOUNT = 0.9  # where the pictures cannot tell, all move as one
 
@@ -52,12 +53,16 @@ def upsample_flow(x: Tensor) -> Tensor:
 
 
 def box_filter(x: Tensor, radius: int) -> Tensor:
-    """Means over windows of 2 * radius + 1 pixels a side; (N, C, H, W), the same shape."""
-    width = 2 * radius + 1
-    x = F.pad(x, [0, 0, radius, radius], mode="replicate")
-    x = _sliding_mean(x, 2, width)
-    x = F.pad(x, [radius, radius, 0, 0], mode="replicate")
-    return _sliding_mean(x, 3, width)
+    """Means over windows of 2 * radius + 1 pixels a side; (N, C, H, W), the same shape.
+
+    Outside the frame the border's value goes on.
+    """
+    return F.avg_pool2d(_pad(x, radius), 2 * radius + 1, 1)
+
+
+def window_mean(x: Tensor, radius: int) -> Tensor:
+    """As `box_filter`, but of what is inside the frame alone: quicker."""
+    return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
 
 
 def _pad(x: Tensor, width: int) -> Tensor:
@@ -70,34 +75,25 @@ def global_mean(x: Tensor) -> Tensor:
     return x.mean((2, 3), keepdim=True)
 
 
-def _sliding_mean(x: Tensor, axis: int, width: int) -> Tensor:
-    """Means over `width` places along an axis, which becomes width - 1 shorter."""
-    size = x.shape[axis] - width + 1
-    total = x.narrow(axis, 0, size)
-    for start in range(1, width):  # shifted copies: on batches faster than avg_pool2d
-        total = total + x.narrow(axis, start, size)
-    return total / width
-
-
-def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor, rounds: int = 8) -> Tensor:
-    """The update u that makes a(x + u) equal to b(x + 2 u), and flow + u smooth.
+def lucas_kanade(first: Tensor, second: Tensor, shift: Tensor, seen: Tensor, rounds: int) -> Tensor:
+    """A step of least squares: the change of a shift that makes two frames alike, and is smooth.
 
     Least squares over windows of 5x5 pixels (Lucas and Kanade 1981). Where the pictures say little,
     rounds of Jacobi's iteration pull every vector to the mean of its neighbours (Horn and Schunck
     1981; both together: Bruhn et al. 2005). How hard they pull is measured in the clip's own mean
-    gradient. What is read outside the frame does not count. A change of light does not either: the
-    median of all differences is taken off.
+    gradient. A change of light does not count: the median of all differences is taken off.
 
     Args:
-        a: the last frame read along `flow`, (N, C, H, W) in [0, 1] or shifted.
-        b: the frame before it, read along 2 * `flow`, the same shape.
-        flow: (N, 2, H, W), (dx, dy) in pixels.
+        first: a frame, (N, C, H, W).
+        second: another one, read at `shift`, the same shape.
+        shift: of the second frame against the first so far, (N, 2, H, W), (dx, dy) in pixels.
+        seen: what counts, (N, 1, H, W): 0 where a frame was read outside, else 1.
         rounds: of the iteration.
 
     Returns:
         (N, 2, H, W), at most 2 pixels each way.
     """
-    xx, xy, yy, right = _normal_equations(a, b, flow)
+    xx, xy, yy, right = _normal_equations(first, second, seen)
     pull = DAMPING + global_mean(xx + yy)  # (N, 1, 1, 1)
     xx = xx + pull
     yy = yy + pull
@@ -106,29 +102,28 @@ def lucas_kanade(a: Tensor, b: Tensor, flow: Tensor, rounds: int = 8) -> Tensor:
     cross = xy / determinant  # its other entry, negated, (N, 1, H, W)
 
     # The solution is `fixed`, and at each round what the neighbours' mean adds to it.
-    right = right - pull * flow
-    fixed = flow + inverse * right
+    right = right - pull * shift
+    fixed = shift + inverse * right
     fixed = fixed - cross * right.flip(1)
     own = pull * inverse
     other = -pull * cross
-    smooth = flow
+    smooth = shift
     for _ in range(rounds):
-        mean = box_filter(smooth, 1)
+        mean = window_mean(smooth, 1)
         smooth = torch.addcmul(fixed, own, mean)
         smooth = torch.addcmul(smooth, other, mean.flip(1))
-    return (smooth - flow).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
+    return (smooth - shift).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
 
 
-def _normal_equations(a: Tensor, b: Tensor, flow: Tensor) -> tuple[Tensor, ...]:
+def _normal_equations(first: Tensor, second: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
     """Least squares at each place: the matrix as xx, xy, yy, (N, 1, H, W); right, (N, 2, H, W)."""
-    dx, dy = _gradients((a + b) / 2)
-    difference = remove_brightness_change(a - b)  # (N, C, H, W)
+    dx, dy = _gradients((first + second) / 2)
+    difference = remove_brightness_change(first - second)  # (N, C, H, W)
     products = [dx * dx, dx * dy, dy * dy, dx * difference, dy * difference]
-    products = [product.sum(1) for product in products]
+    products = torch.stack(products, 1).sum(2)  # (N, 5, H, W)
     error = difference.square().mean(1, keepdim=True)  # (N, 1, H, W)
-    excess = (1 + error / OUTLIER**2).sqrt()
-    weight = in_frame(flow) / excess
-    sums = box_filter(torch.stack(products, 1) * weight, 2)  # (N, 5, H, W)
+    weight = seen / (1 + error / OUTLIER**2).sqrt()
+    sums = window_mean(products * weight, 2)
     return sums.split((1, 1, 1, 2), 1)
 
 
@@ -151,71 +146,13 @@ def remove_brightness_change(difference: Tensor) -> Tensor:
     return difference - median
 
 
-def in_frame(flow: Tensor) -> Tensor:
-    """1 where twice the flow (N, 2, H, W) ends in the frame, else 0; (N, 1, H, W)."""
-    size = flow.new_tensor(flow.shape[:-3:-1])  # (W, H)
-    places = pixel_grid(flow)  # (H, W, 2)
-    flow = flow.permute(0, 2, 3, 1)  # (N, H, W, 2)
-    ends = places + 2 * flow
+def in_frame(ways: Tensor) -> Tensor:
+    """1 where all of some ways (N, K, 2, H, W) end in the frame, else 0; (N, 1, H, W)."""
+    size = ways.new_tensor(ways.shape[:-3:-1])[:, None, None]  # (2, 1, 1): width, height
+    ends = pixel_grid(ways).permute(2, 0, 1) + ways
     inside = (ends > -1) & (ends < size)
-    inside = inside.all(-1)  # (N, H, W)
-    return inside[:, None].to(flow)
-
-
-def refine_flow(
-    last: Tensor, before: Tensor, flow: Tensor, acceleration: Tensor, steps: int
-) -> tuple[Tensor, Tensor]:
-    """Steps of `lucas_kanade` that bring two frames together, read along a flow.
-
-    Args:
-        last: the last frame, (N, C, H, W), read along flow.
-        before: the frame before it, the same shape, read along 2 * flow + acceleration.
-        flow: (N, 2, H, W), (dx, dy) in pixels.
-        acceleration: change of the flow from frame to frame, the same shape.
-        steps: of least squares, at least 1.
-
-    Returns:
-        The flow, at most half the frame, and the last update, both (N, 2, H, W).
-    """
-    limit = max(flow.shape[-2:]) / 2
-    update = torch.zeros_like(flow)
-    for _ in range(steps):
-        last_warped = warp(last, flow)  # (N, C, H, W)
-        before_warped = warp(before, 2 * flow + acceleration)
-        update = lucas_kanade(last_warped, before_warped, flow)
-        flow = (flow + update).clamp(-limit, limit)
-    return flow, update
-
-
-def refine_flow_from_zero(
-    last: Tensor, before: Tensor, flow: Tensor, acceleration: Tensor
-) -> Tensor:
-    """Two steps of `refine_flow` from the flow, and two from rest; each place keeps the better one.
-
-    Where a coarser level was wrong, the truth may be nearer to rest. Better is the one by which 7x7
-    pixels around a place, and the whole frame, are more alike.
-
-    Args:
-        last, before, flow, acceleration: as `refine_flow`.
-
-    Returns:
-        (N, 2, H, W).
-    """
-    last = torch.cat([last, last])  # (2 N, C, H, W): from the flow, from rest
-    before = torch.cat([before, before])
-    acceleration = torch.cat([acceleration, acceleration])
-    flow = torch.cat([flow, torch.zeros_like(flow)])  # (2 N, 2, H, W)
-    flow, _ = refine_flow(last, before, flow, acceleration, steps=2)
-
-    last_warped = warp(last, flow)  # (2 N, C, H, W)
-    before_warped = warp(before, 2 * flow + acceleration)
-    difference = remove_brightness_change(last_warped - before_warped)
-    error = difference.square().sum(1, keepdim=True)  # (2 N, 1, H, W)
-    error = (error + 1e-6).sqrt()
-    cost = box_filter(error, 3) + global_mean(error)
-    cost_from_flow, cost_from_zero = cost.chunk(2)
-    from_flow, from_zero = flow.chunk(2)
-    return torch.where(cost_from_zero < cost_from_flow, from_zero, from_flow)
+    inside = inside.flatten(1, 2).all(1, keepdim=True)
+    return inside.to(ways)
 
 
 def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
@@ -243,8 +180,10 @@ def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
 
 def _settle(forward: Tensor, last: Tensor, before: Tensor) -> Tensor:
     for _ in range(INVERSE_ROUNDS):
-        update = lucas_kanade(last, warp(before, -forward), -forward, rounds=30)
-        forward = _median(forward - update)
+        back = -forward
+        seen = in_frame(back[:, None])
+        change = lucas_kanade(last, warp(before, back), back, seen, INVERSE_SMOOTHING)
+        forward = _median(forward - change)
         forward = best_nearby(forward, last, before)
     return forward
 
@@ -260,7 +199,7 @@ def neighbours(flow: Tensor, side: int, apart: int = 1) -> Tensor:
     """
     padded = _pad(flow, side // 2 * apart)
     columns = F.unfold(padded, side, apart)  # (N, 2 * side * side, H * W)
-    columns = columns.view(len(flow), 2, -1, *flow.shape[-2:])
+    columns = columns.view(len(flow), 2, side * side, *flow.shape[-2:])
     return columns.permute(2, 0, 1, 3, 4)
 
 
@@ -316,27 +255,6 @@ def dominant_motion(flow: Tensor) -> Tensor:
         coefficients = torch.linalg.solve(matrix + damping, right)  # (N, 3, 2)
         motion = places @ coefficients  # (N, H * W, 2)
     return motion.mT.reshape(flow.shape)
-
-
-def mix_neighbours(flow: Tensor, logits: Tensor) -> Tensor:
-    """Each pixel's motion as a mean over that of its 3x3 neighbours.
-
-    Args:
-        flow: (N, 2, H, W).
-        logits: (N, 9, H, W); their softmax are the weights of the neighbours, row by row.
-
-    Returns:
-        (N, 2, H, W).
-    """
-    height, width = flow.shape[-2:]
-    weights = logits.softmax(1).split(1, 1)  # nine of (N, 1, H, W)
-    padded = _pad(flow, 1)  # (N, 2, H + 2, W + 2)
-    mixed = torch.zeros_like(flow)
-    for index, weight in enumerate(weights):
-        rows = padded.narrow(2, index // 3, height)
-        neighbour = rows.narrow(3, index % 3, width)  # (N, 2, H, W)
-        mixed = mixed + weight * neighbour
-    return mixed
 
 
 def solve_linear(matrix: Tensor, right: Tensor) -> Tensor:

@@ -1,117 +1,104 @@
-"""The prior: it predicts by motion, and asks the clip's own past how far to trust that."""
+"""The prior: one network that answers for a frame it was not given, whichever that is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eon_utils.config import device
-from eon_utils.models.conv_autoencoder import rollout
-from eon_utils.models.motion_net import (
-    Motion,
-    MotionNet,
-    MotionNetConfig,
-    MotionPrediction,
-    least_squares_flow,
+from eon_utils.models.optical_flow import invert_flow
+from eon_utils.models.trajectory_net import (
+    COLOURS,
+    SLOTS,
+    Reading,
+    Source,
+    TrajectoryNet,
+    TrajectoryNetConfig,
 )
-from eon_utils.models.online_fit import DEFAULT_WEIGHTS, leave_one_out_weights
-from eon_utils.models.optical_flow import box_filter, invert_flow, warp
 from eon_utils.models.weight_files import load_tensors, read_weights, write_weights
 
 CLIP_AXES = 5  # (N, T, 3, H, W)
-LEAST_FRAMES = 2
-COLOURS = 3
 MULTIPLE = 16  # of height and width
-PREDICTED = 3  # frames, at most: the one to come, and two of the past
-
-
-class OnlinePrediction(NamedTuple):
-    """What a `Prior` predicts: the next frame, fitted to the clip's own past."""
-
-    frame: Tensor  # (N, 3, H, W), about [0, 1]
-    weights: Tensor  # (N, 5, H, W): of the five hypotheses
-    motion: MotionPrediction  # the network's own prediction
+PIXELS_AT_ONCE = 16 * 64 * 64  # of the frames that are predicted together: it bounds the memory
+OVERSHOOT = 0.1  # by which a frame may leave [0, 1], as resized ones do
+EXTRA = 4  # channels of a map for way and bend
 
 
 class Prior(nn.Module):
-    """Predicts the next frame by motion, then asks the past how far that can be trusted.
+    """Answers for a frame that it was not given: the next one, or any other.
 
-    **The network** (`MotionNet`) is an encoder and a decoder with noisy skips. The decoder finds a
-    motion from coarse to fine. At each level the last two frames are read along the motion so far.
-    Steps of least squares, smooth where the pictures say little, bring them closer
-    (`lucas_kanade`). A small network, the same at all but the finest level, corrects that motion:
-    it sees the encoder's features along it, and says whose neighbour's motion each pixel shares.
-    Untrained, this is classical coarse-to-fine flow. The last layers blend what several motions
-    bring, and add the residual.
+    **What is built in.** Least squares find a motion from coarse to fine (`coarse_to_fine`). With
+    four frames or more they are also asked what they would have said of the last frames, which are
+    known; by that the clip itself says how far its motion can be trusted (`fit_to_past`).
 
-    **The online fit** has no parameters to learn. The network also predicts the last frames given,
-    where the answer is known. Five hypotheses are fitted to these answers by ridge regression,
-    locally and over the whole frame (`ridge_weights`). They are: the network's frame; the frame
-    before the last one, along the motion; the network's frame, blurred; the frame before, not
-    moved; the last one along the motion that least squares find alone. A clip that stands still,
-    flickers or moves unsteadily says so itself. Where the fit would have failed on the past, the
-    network's frame or the last one counts for more (`leave_one_out_weights`).
+    **What is learnt.** A network (`TrajectoryNet`) takes this as a start and an input. It encodes
+    the four nearest frames, reads them along trajectories from coarse to fine, corrects these, and
+    weighs at each pixel all that the frame may be. It adds what nothing given explains. Untrained,
+    it changes nothing.
 
-    Clips are (N, T, 3, H, W), T >= 2, H and W multiples of 16: float in [0, 1], or uint8.
+    Which frames are given, and when they were taken, is an input: the same weights predict,
+    interpolate and fill in.
+
+    Clips are (N, T, 3, H, W), H and W multiples of 16: float in [0, 1], or uint8.
 
     Args:
-        settings: of `MotionNetConfig`: widths, hidden, candidates, noise, context. Of `context`
-            frames three are for the network; each further one is a frame of the past to fit.
+        settings: of `TrajectoryNetConfig`: encoder, decoder, fusion.
 
     Examples:
-        >>> Prior(noise=0.0).config.noise
-        0.0
+        >>> Prior(fusion=8).config.fusion
+        8
     """
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401
         super().__init__()
-        self.config = MotionNetConfig(**settings)
-        self.net = MotionNet(self.config)
+        self.config = TrajectoryNetConfig(**settings)
+        self.net = TrajectoryNet(self.config)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, T, 3, H, W) in [0, 1] -> the next frame, fitted, (N, 3, H, W), about [0, 1]."""
-        return self.predict_online(clips).frame
+        """(N, T, 3, H, W) in [0, 1], T >= 2 -> the next frame, (N, 3, H, W), about [0, 1]."""
+        return self.predict_motion(clips).frame
 
-    def predict_motion(self, clips: Tensor) -> MotionPrediction:
-        """(N, T, 3, H, W) in [0, 1] -> the network's next frame, and all that it is made of."""
-        frames = [clips[:, index] for index in _three_before(clips.shape[1])]
-        return self.net(torch.stack(frames, 1))
+    def predict_motion(self, clips: Tensor) -> Reading:
+        """(N, T, 3, H, W) in [0, 1], T >= 2 -> the next frame, and all that it is made of."""
+        return self.read(clips, range(-clips.shape[1], 0))
 
-    def predict_online(self, clips: Tensor) -> OnlinePrediction:
-        """(N, T, 3, H, W) in [0, 1] -> the next frame, fitted to the past, and its parts."""
-        frames = clips[:, -self.config.context :]
-        count = len(frames)
-        ends = list(range(frames.shape[1], 1, -1))  # the frame to come, the last one, and so on
-        ends = ends[:PREDICTED]  # P of them
-        triples = _join_triples(frames, ends)  # (P * N, 3, 3, H, W)
-        pyramid = [_join_triples(level, ends) for level in self.net.encode(frames)]
-        motion = self.net.predict(triples, pyramid)
-        hypotheses = _hypotheses(triples, pyramid, motion)  # (P * N, 5, 3, H, W)
-        weights = _online_weights(frames, ends[1:], hypotheses[count:])  # (N, 5, H, W)
-        difference = weights[:, :, None] * hypotheses[:count]  # (N, 5, 3, H, W)
-        frame = frames[:, -1] + difference.sum(1)
-        return OnlinePrediction(frame, weights, _first(motion, count))
+    def read(self, clips: Tensor, times: Sequence[float]) -> Reading:
+        """The frame at time 0, and all that it is made of.
+
+        Args:
+            clips: (N, T, 3, H, W) in [0, 1].
+            times: when each frame was taken, T numbers, none of them 0, at least two different.
+        """
+        slots = nearest_slots(times)
+        chosen = [float(times[slot]) for slot in slots]
+        if chosen[0] > 0 and min(chosen) > 0:  # a film backwards is a film
+            chosen = [-time for time in chosen]
+        frames = clips[:, slots]  # (N, 4, 3, H, W)
+        clock = clips.new_tensor(chosen).expand(len(clips), -1)
+        return self.net(frames, clock, fit=chosen == [-1, -2, -3, -4])
 
     @torch.no_grad()
     def predict(self, clips: Tensor, steps: int | None = None) -> Tensor:
         """Predict the next frame, or several.
 
+        Of several, each is predicted from those before it. Where it can be, it is read from the
+        last frame given, along all motions since, so that it stays sharp.
+
         Args:
             clips: (N, T, 3, H, W), T >= 2, H and W multiples of 16; float in [0, 1], or uint8.
-            steps: how many frames, each predicted from those before it: the first with the fit, the
-                others by the network alone, since what was predicted is no past to learn from.
-                None: the next one.
+            steps: how many frames; None: the next one.
 
         Returns:
             (N, 3, H, W) in [0, 1]; with `steps`, (N, steps, 3, H, W).
 
         Raises:
-            ValueError: for another shape or type, or steps below 1.
+            ValueError: for another shape, type or range, or steps below 1.
 
         Examples:
             >>> prior = load_prior()
@@ -123,15 +110,94 @@ class Prior(nn.Module):
         clips = self._checked(clips)
         if steps is not None and steps < 1:
             raise ValueError(f"steps={steps!r} must be at least 1")
-        frame = self(clips).clamp(0, 1)  # (N, 3, H, W)
-        if steps is None:
-            return frame
-        frames = frame[:, None]
-        if steps > 1:
-            context = torch.cat([clips, frames], 1)
-            further = rollout(lambda clips: self.predict_motion(clips).frame, context, steps - 1)
-            frames = torch.cat([frames, further], 1)
-        return frames
+        frames = _in_parts(lambda part: self._next_frames(part, steps or 1), clips)
+        return frames[:, 0] if steps is None else frames
+
+    def roll_out(self, clips: Tensor, steps: int) -> list[Reading]:
+        """The next frames one after the other, each with all that it is made of.
+
+        Args:
+            clips: (N, T, 3, H, W) in [0, 1], T >= 2.
+            steps: how many.
+        """
+        pyramid = self.net.encode(clips.flip(1)[:, :SLOTS])  # the last frame first
+        source = None
+        readings = []
+        for _ in range(steps):
+            count = pyramid[0].shape[1]
+            slots = [slot % count for slot in range(SLOTS)]
+            times = clips.new_tensor([-1.0 - slot for slot in slots]).expand(len(clips), -1)
+            used = [level[:, slots] for level in pyramid]
+            reading = self.net.read(used, times, source, fit=count == SLOTS)
+            readings.append(reading)
+            source = Source(clips[:, -1], reading.way.detach())
+            new = self.net.encode(reading.frame.clamp(0, 1)[:, None])
+            levels = zip(new, pyramid, strict=True)
+            pyramid = [torch.cat([level, old], 1)[:, :SLOTS] for level, old in levels]
+        return readings
+
+    def _next_frames(self, clips: Tensor, steps: int) -> Tensor:
+        """(N, steps, 3, H, W) in [0, 1]."""
+        frames = [reading.frame for reading in self.roll_out(clips, steps)]
+        return torch.stack(frames, 1).clamp(0, 1)
+
+    @torch.no_grad()
+    def between(self, before: Tensor, after: Tensor) -> Tensor:
+        """The frame in the middle between two clips.
+
+        Args:
+            before: (N, T, 3, H, W), T >= 1, the frames up to the missing one; H and W multiples of
+                16; float in [0, 1], or uint8.
+            after: the same shape, the frames from the missing one on.
+
+        Returns:
+            (N, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: for another shape, type or range, or two that differ in shape.
+
+        Examples:
+            >>> before, after = torch.rand(2, 2, 1, 3, 32, 48)
+            >>> load_prior().between(before, after).shape
+            torch.Size([2, 3, 32, 48])
+        """
+        before = self._checked(before, least=1)
+        after = self._checked(after, least=1)
+        if before.shape != after.shape:
+            shapes = f"{tuple(before.shape)} and {tuple(after.shape)}"
+            raise ValueError(f"before and after must have the same shape, not {shapes}")
+        length = before.shape[1]
+        times = [*range(-length, 0), *range(1, length + 1)]
+        return self._fill(torch.cat([before, after], 1), times)
+
+    @torch.no_grad()
+    def fill(self, clips: Tensor, times: Sequence[float]) -> Tensor:
+        """A frame that is missing anywhere: before, between or after those given.
+
+        Args:
+            clips: (N, T, 3, H, W), T >= 2, H and W multiples of 16; float in [0, 1], or uint8.
+            times: when each frame was taken, counted from the missing one: T numbers, none of them
+                0, at least two different. The four nearest are used.
+
+        Returns:
+            (N, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: for another shape, type or range, or other times.
+
+        Examples:
+            >>> load_prior().fill(torch.rand(2, 3, 3, 32, 48), [-2, -1, 1]).shape
+            torch.Size([2, 3, 32, 48])
+        """
+        clips = self._checked(clips)
+        wanted = 0 not in times and len(set(times)) >= 2
+        if len(times) != clips.shape[1] or not wanted:
+            need = f"{clips.shape[1]} numbers, none of them 0, at least two different"
+            raise ValueError(f"times={list(times)!r} must be {need}")
+        return self._fill(clips, times)
+
+    def _fill(self, clips: Tensor, times: Sequence[float]) -> Tensor:
+        return _in_parts(lambda part: self.read(part, times).frame.clamp(0, 1), clips)
 
     @torch.no_grad()
     def flow(self, clips: Tensor) -> Tensor:
@@ -152,18 +218,18 @@ class Prior(nn.Module):
             >>> load_prior().flow(torch.rand(2, 5, 3, 32, 48)).shape
             torch.Size([2, 2, 32, 48])
         """
-        clips = self._checked(clips)
-        motion = self.predict_motion(clips).levels[-1]
-        return invert_flow(motion.flow, clips[:, -1], clips[:, -2])
+
+        def of(part: Tensor) -> Tensor:
+            return invert_flow(self.predict_motion(part).way, part[:, -1], part[:, -2])
+
+        return _in_parts(of, self._checked(clips))
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
         """Name, channels and stride of each map of `forward_features`, in timm's words."""
-        fine, coarse = self.config.hidden
         return [
-            {"module": "fine", "num_chs": fine + 4, "reduction": 1},
-            {"module": "middle", "num_chs": coarse + 4, "reduction": 2},
-            {"module": "coarse", "num_chs": coarse + 4, "reduction": 4},
+            {"module": f"level{level}", "num_chs": width + EXTRA, "reduction": 2**level}
+            for level, width in enumerate(self.config.decoder)
         ]
 
     def forward_features(self, clips: Tensor) -> dict[str, Tensor]:
@@ -173,18 +239,16 @@ class Prior(nn.Module):
             clips: as `predict`.
 
         Returns:
-            Name -> map (N, C, H / stride, W / stride). The last four channels are flow and
-            acceleration, in pixels of that map.
+            Name -> map (N, C, H / stride, W / stride). The last four channels are the way to the
+            last frame and the bend of the trajectory, in pixels of that map.
 
         Raises:
             ValueError: as `predict`.
         """
-        prediction = self.predict_motion(self._checked(clips))
-        states = prediction.states[::-1]  # from the finest on
-        levels = prediction.levels[::-1]
+        levels = self.predict_motion(self._checked(clips)).levels[::-1]  # from the finest on
         maps = {}
-        for info, state, motion in zip(self.feature_info, states, levels, strict=False):
-            maps[info["module"]] = torch.cat([state, *motion], 1)
+        for info, level in zip(self.feature_info, levels, strict=True):
+            maps[info["module"]] = torch.cat([level.state, *level.trajectory], 1)
         return maps
 
     @torch.no_grad()
@@ -205,84 +269,62 @@ class Prior(nn.Module):
 
         Examples:
             >>> load_prior().features(torch.rand(2, 5, 3, 32, 48)).shape
-            torch.Size([2, 540])
+            torch.Size([2, 1940])
         """
+        return _in_parts(self._features, self._checked(clips))
+
+    def _features(self, clips: Tensor) -> Tensor:
         vectors = []
         for features in self.forward_features(clips).values():
             quarters = F.adaptive_avg_pool2d(features, 2)  # (N, C, 2, 2)
-            deviation = features.flatten(2).std(2)  # (N, C)
+            deviation = features.flatten(2).std(2, correction=0)  # (N, C)
             vectors += [quarters.flatten(1), deviation]
         return torch.cat(vectors, 1)
 
-    def _checked(self, clips: Tensor) -> Tensor:
+    def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
         """The clips as the network takes them."""
         shape = tuple(clips.shape)
-        fits = len(shape) == CLIP_AXES and shape[1] >= LEAST_FRAMES and shape[2] == COLOURS
+        fits = len(shape) == CLIP_AXES and shape[1] >= least and shape[2] == COLOURS
         sides = shape[3:]
         if not fits or 0 in sides or any(side % MULTIPLE for side in sides):
-            wanted = f"(N, T, 3, H, W) with T >= 2, H and W multiples of {MULTIPLE}"
+            wanted = f"(N, T, 3, H, W) with T >= {least}, H and W multiples of {MULTIPLE}"
             raise ValueError(f"the prior takes clips {wanted}, not {shape}")
         if clips.dtype == torch.uint8:
             clips = clips / 255
         if not clips.is_floating_point():
             wanted = "of float in [0, 1] or uint8"
             raise ValueError(f"the prior takes clips {wanted}, not {clips.dtype}")
+        if clips.numel():
+            low, high = clips.min().item(), clips.max().item()
+            if not (-OVERSHOOT <= low and high <= 1 + OVERSHOOT):  # not: nor for NaN
+                wanted = "of float in [0, 1] or uint8"
+                raise ValueError(f"the prior takes clips {wanted}, not from {low:g} to {high:g}")
         return clips.to(next(self.parameters()))
 
 
-def _three_before(end: int) -> list[int]:
-    """The three frames before frame `end`; where there are but two, the first one twice."""
-    return [max(end - back, 0) for back in (3, 2, 1)]
+def nearest_slots(times: Sequence[float]) -> list[int]:
+    """Which frames are read, by their times: the four nearest, those before first.
 
+    Where there are fewer, they come again in turn. The first two differ in time.
 
-def _join_triples(frames: Tensor, ends: list[int]) -> Tensor:
-    """(N, T, C, H, W) -> the three frames before each of P ends, (P * N, 3, C, H, W)."""
-    triples = [frames[:, _three_before(end)] for end in ends]
-    return torch.cat(triples)
-
-
-def _hypotheses(triples: Tensor, pyramid: list[Tensor], motion: MotionPrediction) -> Tensor:
-    """What may follow each triple, as differences from its last frame, (N, 5, 3, H, W)."""
-    _, before, last = triples.unbind(1)
-    hypotheses = [
-        motion.frame,
-        warp(before, motion.levels[-1].over_two_frames),
-        box_filter(motion.frame, 1),
-        before,
-        warp(last, least_squares_flow(pyramid)),
-    ]
-    return torch.stack(hypotheses, 1) - last[:, None]
-
-
-def _online_weights(frames: Tensor, past: list[int], hypotheses: Tensor) -> Tensor:
-    """Weights of the five hypotheses, (N, 5, H, W), by how they do on frames of the past.
-
-    Args:
-        frames: (N, T, 3, H, W).
-        past: which of them are judged; none: the default weights.
-        hypotheses: on these, (len(past) * N, 5, 3, H, W).
+    Examples:
+        >>> nearest_slots([-2, -1, 1, 2])
+        [1, 2, 0, 3]
+        >>> nearest_slots([-2, -1])
+        [1, 0, 1, 0]
     """
-    default = frames.new_tensor(DEFAULT_WEIGHTS)  # (5,)
-    if not past:
-        weights = default.view(1, -1, 1, 1)
-        return weights.expand(len(frames), -1, *frames.shape[-2:])
-    differences = [frames[:, end] - frames[:, end - 1] for end in past]
-    target = torch.stack(differences)  # (L, N, 3, H, W)
-    hypotheses = hypotheses.detach().unflatten(0, (len(past), len(frames)))
-    return leave_one_out_weights(hypotheses, target, default)
+    order = sorted(range(len(times)), key=lambda index: (abs(times[index]), times[index]))
+    first = order[0]
+    second = next(index for index in order if times[index] != times[first])
+    order.remove(second)
+    order.insert(1, second)
+    return [order[slot % len(order)] for slot in range(SLOTS)]
 
 
-def _first(motion: MotionPrediction, count: int) -> MotionPrediction:
-    """A prediction for the first `count` clips alone."""
-    return MotionPrediction(
-        motion.frame[:count],
-        motion.hypotheses[:count],
-        motion.masks[:count],
-        motion.residual[:count],
-        motion.flows[:count],
-        [Motion(flow[:count], acceleration[:count]) for flow, acceleration in motion.levels],
-        [state[:count] for state in motion.states],
-    )
+def _in_parts(function: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """A function of clips (N, ...), asked about a few at a time."""
+    at_once = max(PIXELS_AT_ONCE // clips[0, 0, 0].numel(), 1) if len(clips) else 1
+    return torch.cat([function(part) for part in clips.split(at_once)])
 
 
 def load_prior(path: str | Path | None = None) -> Prior:
@@ -301,16 +343,27 @@ def load_prior(path: str | Path | None = None) -> Prior:
         False
     """
     weights = read_weights("prior", "prior", path)
-    model = Prior(**weights.about["model"])
+    settings = {name: _as_tuple(value) for name, value in weights.about["model"].items()}
+    try:
+        model = Prior(**settings)
+    except TypeError as error:
+        remedy = "it may be of another version; train it again: `make prior`"
+        raise ValueError(
+            f"{weights.file} holds another kind of prior ({error}); {remedy}"
+        ) from error
     load_tensors(model.net, weights)
     return model.requires_grad_(False).eval().to(device())
 
 
+def _as_tuple(value: Any) -> Any:  # noqa: ANN401  (JSON has lists alone)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def save_prior(model: Prior, path: str | Path, **about: object) -> str:
-    """Write a prior's weights, and what it takes to load them.
+    """Write a prior's weights, in half precision, and what it takes to load them.
 
     Args:
-        model: to save, in float32: its parameters are few.
+        model: to save.
         path: of the file.
         about: what else the file says of itself, as JSON.
 
@@ -318,4 +371,4 @@ def save_prior(model: Prior, path: str | Path, **about: object) -> str:
         The file's SHA-256.
     """
     description = {"model": asdict(model.config), **about}
-    return write_weights(model.net, path, "prior", description, torch.float32)
+    return write_weights(model.net, path, "prior", description, torch.float16)

@@ -27,6 +27,7 @@ LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the ord
 
 SHEET_WIDTH = 8.0  # inches of all pictures in a row of a sheet, at most
 HEAT_COLUMNS = 6
+TEXT_WIDTH = 0.75  # of a shape below a block, in the units of an architecture's drawing
 ARROWS: dict[str, Any] = {
     "color": "#ffe100",
     "edgecolor": "black",
@@ -504,21 +505,31 @@ def _blocks(layers: Sequence[Layer]) -> list[_Block]:
 
 
 def _draw_blocks(ax: Axes, blocks: Sequence[_Block]) -> None:
-    """Blocks with their shapes below them, and arrows between; the smallest is the code."""
+    """Blocks with their shapes below them, and arrows between; the smallest is the code.
+
+    Of many layers, which stand close together, every second or third has room for its shape.
+    """
     code = min(blocks, key=lambda block: math.prod(block.shape))
     before = None
+    free = -math.inf  # where there is room for text
     for block in blocks:
         _draw_block(ax, block, COLOURS[1] if block is code else COLOURS[0])
-        text = f"{block.shape[0]:,}"
-        if not block.flat:
-            channels, height, width = block.shape
-            text = f"{channels}\n{width}×{height}"
-        below = -block.height / 2 - 0.14
-        ax.text(block.centre, below, text, ha="center", va="top", fontsize=8.5, color="#333")
+        if block.centre >= free:
+            free = block.centre + TEXT_WIDTH
+            below = -block.height / 2 - 0.14
+            text = _block_text(block)
+            ax.text(block.centre, below, text, ha="center", va="top", fontsize=8.5, color="#333")
         if before:
             start = before.right + (0.1 if before.flat else 0.3)
             _draw_arrow(ax, (start, 0), (block.left - 0.06, 0), 10, "#555")
         before = block
+
+
+def _block_text(block: _Block) -> str:
+    if block.flat:
+        return f"{block.shape[0]:,}"
+    channels, height, width = block.shape
+    return f"{channels}\n{width}×{height}"
 
 
 def _draw_block(ax: Axes, block: _Block, colour: str) -> None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from eon_utils.config import device
+from eon_utils.data.clips import CachedClips, ClipSource
 from eon_utils.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, photos
 from eon_utils.data.sources import SOURCES
+from eon_utils.data.video_clips import video_files
 from eon_utils.evaluation.baselines import FRAME_BASELINES
 from eon_utils.evaluation.metrics import accuracy, next_frame_psnr, psnr, ssim
 from eon_utils.models.pca_autoencoder import Autoencoder, load_autoencoder
 from eon_utils.models.prior import load_prior
+from eon_utils.training.prior_score import PER_FILE, file_rows
 from eon_utils.training.run import TrainingRun
+
+if TYPE_CHECKING:
+    from eon_utils.training.train_prior import Recipe
 
 PIXELS = 64  # side of the pictures that a card judges by
 CLIPS = 48  # of each source that the prior's card judges by
 CONTEXT = 5  # frames from which it predicts
+CURVE = 12  # about so many rows show how it learnt
+CREDIT = ("source", "licence", "licence_stated_in")  # columns of SOURCES.csv
 
 
 def markdown_row(cells: Sequence[object]) -> str:
@@ -55,9 +64,10 @@ def prior_card(
     path: Path,
     sha256: str,
     run: TrainingRun,
-    counts: Mapping[str, int],
-    mixture: Mapping[str, float],
-    batch: int,
+    recipe: Recipe,
+    sources: Sequence[ClipSource | CachedClips],
+    trained: Sequence[Mapping[str, Any]],
+    score: str | Path | None = None,
 ) -> str:
     """The card of a prior.
 
@@ -65,42 +75,129 @@ def prior_card(
         path: of its weights.
         sha256: of that file.
         run: that trained it.
-        counts: source -> clips that there were of it.
-        mixture: source -> how often a clip of it was drawn.
-        batch: clips a step.
+        recipe: that shaped the training.
+        sources: that it was trained on.
+        trained: all trainings that it has had, as `Recipe.summary`.
+        score: folder of videos that it is judged by, one by one.
 
     Returns:
-        Markdown.
+        Markdown. No path of a folder is in it.
     """
-    total = sum(mixture[name] for name in counts)
-    shares = [f"{name} {mixture[name] / total:.0%} ({count:,})" for name, count in counts.items()]
+    mixture = recipe.weights()
+    total = sum(mixture.values())
+    shares = [f"{source.name} {mixture[source.name] / total:.0%}" for source in sources]
     head = ["", *SOURCES, *(f"{name}, SSIM" for name in SOURCES)]
-    table = markdown_table(head, _held_out_rows(path))
     parameters = sum(parameter.numel() for parameter in load_prior(path).parameters())
-    kilobytes = path.stat().st_size / 1e3
-    minutes = run.history.spent / 60
-    return f"""# prior
+    megabytes = path.stat().st_size / 1e6
+    generated = "of held-out clips of each source that makes them"
+    judged_by = f"of videos in `{Path(score).resolve().name}`" if score else generated
+    parts = [
+        f"""# prior
 
-`eon_utils.load_prior()`: {parameters:,} parameters, {kilobytes:.0f} kB, safetensors.
+`eon_utils.load_prior()`: {parameters:,} parameters, {megabytes:.1f} MB, half precision,
+safetensors.
 
 SHA-256 `{sha256}`
 
-**What it is.** A network that explains the next frame by motion, and a fit of that explanation to
-the clip's own past: `eon_utils/models/prior.py`. What it is good and bad at, on camera video too:
-`data/prior.md`.
+**What it is.** A network that reads a frame it was not given along the motion of others, from
+classical flow on: `eon_utils/models/prior.py`. What it is good and bad at: `data/prior.md`.
 
-**Trained on** generated clips of 64x64, without labels; share of the draws, and how many clips
-there are of each: {", ".join(shares)}. Flips, transposition, time reversed, other frame rates,
-enlargement, light and noise change them. {run.done:,} steps of {batch} clips,
-{minutes:.0f} minutes; again by `make prior ONLY=prior`.
+**Trained on** clips of {recipe.size}x{recipe.size}, without labels; share of the draws:
+{", ".join(shares)}. Flips, transposition, time reversed, other frame rates, enlargement, light and
+noise change them.
 
-**Next frame from five**, 48 held-out clips of 64x64 of each source (other digits, textures,
-photographs, games), PSNR in dB, then SSIM:
+**Trainings** one after the other, each on from the one before:
 
-{table}
+{_trainings(trained)}
 
-**Licence.** MIT, as the project.
+**While it trained,** mean PSNR over that of optical flow, in dB, {judged_by}:
+
+{_curve(run)}
+
+**Next frame from five**, {CLIPS} held-out clips of {PIXELS}x{PIXELS} of each source (other digits,
+textures, photographs, games), PSNR in dB, then SSIM:
+
+{markdown_table(head, _held_out_rows(path))}
 """
+    ]
+    if score:
+        parts.append(_videos_judged_by(path, score, recipe.size))
+    if recipe.videos:
+        parts.append(_videos_trained_on(recipe.videos))
+    parts.append("**Licence.** MIT, as the project.\n")
+    return "\n".join(parts)
+
+
+def _trainings(trained: Sequence[Mapping[str, Any]]) -> str:
+    """A table of trainings."""
+    rows = []
+    for number, one in enumerate(trained, 1):
+        mixture = ", ".join(f"{name} {weight:g}" for name, weight in one.get("mixture", {}).items())
+        videos = ", ".join(one.get("videos", []))
+        numbers = [f"{one['steps']:,}", *(one.get(key, "?") for key in ("batch", "size", "hours"))]
+        rows.append([number, *numbers, mixture, videos or "none"])
+    return markdown_table(
+        ["", "steps", "clips a step", "pixels", "hours", "weights of the sources", "videos"], rows
+    )
+
+
+def _curve(run: TrainingRun) -> str:
+    """A table of what was measured while it trained: of many steps a few, the last among them."""
+    every = zip(run.history.snapshot_steps, run.history.measures, strict=True)
+    measured = [(step, measures) for step, measures in every if measures]
+    shown = measured[:: -max(len(measured) // CURVE, 1)][::-1]
+    tasks = list(shown[-1][1])
+    rows = []
+    for step, measures in shown:
+        rows.append([f"{step:,}", *(f"{measures[task]:+.2f}" for task in tasks)])
+    return markdown_table(["steps", *tasks], rows)
+
+
+def _videos_judged_by(path: Path, folder: str | Path, size: int) -> str:
+    """A table of what is reached on each video of a folder."""
+    head = ["video"]
+    for task in ("next", "between"):
+        head += [f"{task}: {method}" for method in ("prior", "flow", "copied")]
+    return f"""**Each video** of the folder that it was judged by: next frame from four, and the
+frame between two on each side, at most {PER_FILE} clips of {size}x{size} a file, PSNR in dB:
+
+{markdown_table(head, file_rows(path, folder, size))}
+"""
+
+
+def _videos_trained_on(videos: Sequence[str]) -> str:
+    """Where real videos come from and under which licence, by the SOURCES.csv beside them."""
+    credits: dict[tuple[str, ...], int] = {}
+    unknown = 0
+    for row in _records(videos):
+        if row is None:
+            unknown += 1
+            continue
+        key = tuple((row.get(column) or "?").replace("|", "/") for column in CREDIT)
+        credits[key] = credits.get(key, 0) + 1
+    text = ""
+    if credits:
+        rows = [[key[0], count, *key[1:]] for key, count in sorted(credits.items())]
+        table = markdown_table(["source", "files", "licence", "stated in"], rows)
+        text = f"**Real videos** that it was trained on, by their `SOURCES.csv`:\n\n{table}\n"
+    if unknown:
+        text += "\n" * bool(text)
+        text += f"**Of {unknown} videos** that it was trained on no source is recorded.\n"
+    return text
+
+
+def _records(videos: Sequence[str]) -> Iterator[dict[str, str] | None]:
+    """What the SOURCES.csv beside each video says of it; None where it says nothing."""
+    tables: dict[Path, dict[str, dict[str, str]]] = {}
+    for file in video_files(videos):
+        folder = file.parent
+        if folder not in tables:
+            tables[folder] = {}
+            listed = folder / "SOURCES.csv"
+            if listed.is_file():
+                with listed.open(encoding="utf-8", newline="") as lines:
+                    tables[folder] = {row.get("file") or "": row for row in csv.DictReader(lines)}
+        yield tables[folder].get(file.name)
 
 
 def autoencoder_card(
@@ -161,8 +258,8 @@ reconstructs.{skips} Code: k numbers for each cell of 8x8 pixels, of which one, 
 
 **Trained on** dead leaves (`eon_utils.dead_leaves_images`) and crops of the photographs
 {", ".join(TRAINING_PHOTOS)}, all 64x64:
-{run.done:,} steps of {batch} pictures, {minutes:.0f} minutes{after}. `make prior` does it again,
-from nothing.
+{run.done:,} steps of {batch} pictures, {minutes:.0f} minutes{after}. `make prior ONLY=v2,v3,v4`
+does it again, from nothing.
 
 **Photographs never trained on**, 64x64, centre crops; PSNR in dB:
 

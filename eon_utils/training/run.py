@@ -253,8 +253,11 @@ class TrainingRun:
         if self.fabric.world_size == 1:
             return wish
         with self._peers():
-            wishes = self.fabric.all_gather(torch.tensor(wish, device=self.fabric.device))
-        return int(torch.as_tensor(wishes).max())
+            most = self.fabric.all_reduce(
+                torch.tensor(wish, device=self.fabric.device), reduce_op="max"
+            )
+        assert isinstance(most, Tensor)
+        return int(most)
 
     @contextmanager
     def _peers(self) -> Iterator[None]:
@@ -281,7 +284,7 @@ class TrainingRun:
         self.stopping = False
         told = False
         saved = time.monotonic()
-        hidden = bool(self.live) or not sys.stderr.isatty()
+        hidden = bool(self.live) or not sys.stderr.isatty() or not self.fabric.is_global_zero
         bar = tqdm(total=self.steps, initial=self.done, desc=self.name, disable=hidden)
         panel = _PanelClock(self)
         batches = self._feed(stream)
@@ -297,8 +300,9 @@ class TrainingRun:
                     yield self.done, batch
                     if self.status == "diverged":
                         break
-                    spent = self.history.spent + time.perf_counter() - start
-                    self.history.seconds.append(spent)
+                    # The same for all, because the learning rate may depend on it.
+                    spent = self._mean(time.perf_counter() - start)
+                    self.history.seconds.append(self.history.spent + spent)
                     self.done += 1
                     self.scheduler.step()
                     bar.update()

@@ -1,4 +1,4 @@
-"""`make prior`: how the shipped weights are made, from nothing, on whatever this machine has."""
+"""`make prior ONLY=v2,v3,v4`: how the shipped autoencoders are made, from nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from eon_utils.models.pca_autoencoder import (
 from eon_utils.models.weight_files import WEIGHTS
 from eon_utils.training.model_card import autoencoder_card
 from eon_utils.training.run import TrainingRun
-from eon_utils.training.train_prior import log_error, parse_mixture, ship
+from eon_utils.training.train_prior import log_error
 
 BATCH = 32
 SCENES, CROPS = 12_000, 6_000  # pictures of each kind to train on
@@ -147,7 +147,8 @@ def build(name: str, data: Mapping[str, Tensor], weights: Path) -> Autoencoder:
     model = Autoencoder(**design).to(device())
     model.local_pca.bases.copy_(data["bases"])
     if model.skip_decoder is not None:
-        v2 = load_autoencoder(path=weights / "autoencoder_v2.safetensors")
+        own = weights / "autoencoder_v2.safetensors"
+        v2 = load_autoencoder(path=own if own.exists() else None)
         model.load_state_dict(v2.state_dict(), strict=False)
         for parameter in model.skip_decoder.parameters():
             torch.nn.init.zeros_(parameter)  # the skips begin without a voice
@@ -183,7 +184,8 @@ def train(
         run.step(log_error(model.refine(rough, row, skips), images))
     if run.status != "finished":
         raise RuntimeError(
-            f"{name}: {run.status}, so nothing was saved; `make prior` goes on from the checkpoint"
+            f"{name}: {run.status}, so nothing was saved; the same command goes on from the"
+            " checkpoint"
         )
     path = weights / f"autoencoder_{name}.safetensors"
     sha256 = save_autoencoder(model.eval(), path, code_sizes, seed=seed, steps=run.done)
@@ -193,44 +195,30 @@ def train(
 
 
 def train_all(
-    only: str = "",
+    names: Sequence[str] = tuple(SHIPPED),
     seed: int = 0,
     scale: float = 1.0,
     weights: Path = WEIGHTS,
-    mixture: Mapping[str, float | str] | None = None,
 ) -> None:
-    """Train and save the autoencoders and the prior, in order. What was interrupted goes on.
+    """Train and save autoencoders, in order. What was interrupted goes on.
 
-    Two CPU cores need an hour for the autoencoders, half an hour for the prior.
+    Two CPU cores need an hour for all of them.
 
     Args:
-        only: names, such as "v3,prior"; empty: all.
+        names: of `SHIPPED`. V3 and V4 are made on top of V2, that of `weights` or the shipped one.
         seed: of everything that is drawn.
         scale: shortens everything, for a test.
         weights: where the files go.
-        mixture: how often the prior sees each source, {"leaves": 5, ...}; None: the sources' own.
 
     Raises:
-        ValueError: for an unknown name or mixture.
         RuntimeError: when a training was stopped or diverged.
     """
-    names = [name.strip() for name in only.split(",") if name.strip()] or [*SHIPPED, "prior"]
-    unknown = set(names) - {*SHIPPED, "prior"}
-    if unknown:
-        allowed = ", ".join([*SHIPPED, "prior"])
-        raise ValueError(f"--only {', '.join(sorted(unknown))} is unknown; choose of {allowed}")
-    weights_of_sources = parse_mixture(mixture) if mixture else None
     seed_everything(seed)
     folder = RUNS / "prior"
     start = time.monotonic()
-    data: dict[str, Tensor] = {}
-    if set(names) & set(SHIPPED):
-        data = prepare(folder, seed, scale)
-        print(f"training set ready after {time.monotonic() - start:.0f} s", flush=True)
+    data = prepare(folder, seed, scale)
+    print(f"training set ready after {time.monotonic() - start:.0f} s", flush=True)
     for name in names:
-        if name == "prior":
-            ship(folder, seed, scale, weights, weights_of_sources)
-        else:
-            train(name, data, folder, seed, scale, weights)
+        train(name, data, folder, seed, scale, weights)
         minutes = (time.monotonic() - start) / 60
         print(f"{name}: saved after {minutes:.1f} minutes in all", flush=True)

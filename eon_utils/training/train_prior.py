@@ -1,36 +1,191 @@
-"""How the shipped prior is made, from nothing: `make prior ONLY=prior`."""
+"""How the shipped prior is made: `python -m eon_utils prior --videos FOLDER`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from eon_utils.config import device
-from eon_utils.data.clips import CachedClips, Mixture
+from eon_utils.config import RUNS, device
+from eon_utils.data.clips import CachedClips, ClipSource, Mixture, check_whole
 from eon_utils.data.sources import SOURCES
-from eon_utils.models.motion_net import MotionPrediction
-from eon_utils.models.optical_flow import warp
-from eon_utils.models.prior import Prior, save_prior
+from eon_utils.data.video_clips import VideoClips
+from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
+from eon_utils.models.trajectory_net import SLOTS, Reading
+from eon_utils.models.weight_files import WEIGHTS, read_weights
 from eon_utils.training.model_card import prior_card
+from eon_utils.training.prior_score import PriorScore
 from eon_utils.training.run import TrainingRun
 
-CLIPS_PER_WEIGHT = 2_500  # clips made of a source, for each unit of its weight
-FRAMES = 8  # of a clip that is made; a draw takes some of them
-BATCH = 8
-STEPS = 5_000
+CLIPS_PER_WEIGHT = 5_000  # kept of a source that is slow to make, for each unit of its weight
+FRESH_CLIPS = 100_000  # of a source whose clips are made as they are drawn
+FRAMES = 10  # of a clip that is made; a draw takes some of them
+DRAWN = 7  # frames of a draw: four to predict from, and three to predict
+BATCH = 16
 ALREADY_GOOD = 1e-4  # mean squared error of 40 dB: what is better counts no more
-MOTION_WEIGHT = 0.2  # of the loss of each level's motion, beside that of the frame
+LEVEL_WEIGHT = 0.15  # of the loss of each level's own blend, beside that of the frame
+AHEAD = 3  # frames that are predicted in a row
+QUESTIONS = ("next", "between", "next", "ahead", "between", "next", "between", "any")  # in turn
+UNEVEN = 0.25  # share of the questions in between with one frame on each side
+WIDTH = 24  # channels at full size, of the shipped prior
+LEAST_WIDTH = 4
+PRECISIONS = ("32-true", "bf16-mixed")
+LOADERS = 4  # processes that load clips for a GPU
+NEW_WORLD = "real"  # the source of own videos, by its name
 
 
-def default_mixture() -> dict[str, float]:
-    """How often a clip of each source is drawn: the sources' own weights."""
-    return {name: source.weight for name, source in SOURCES.items()}
+@dataclass(frozen=True)
+class Recipe:
+    """What shapes a training of a prior.
+
+    Attributes:
+        videos: folders or files of real video; none: generated clips alone.
+        mixture: how often a clip of each source is drawn; None: `default_mixture`.
+        width: channels at full size; the other levels' are in proportion.
+        steps: updates at most.
+        batch: clips a step, over all processes.
+        size: side of the frames in pixels, a multiple of 16.
+        hours: end after so long; None: the steps decide.
+        lr: learning rate of AdamW.
+        seed: of clips, draws and the network as it is built.
+        start: weights to go on from: "prior", the shipped ones, or a file; "": none.
+        scale: share of the clips that are kept.
+    """
+
+    videos: tuple[str, ...] = ()
+    mixture: tuple[tuple[str, float], ...] | None = None
+    width: int = WIDTH
+    steps: int = 400_000
+    batch: int = BATCH
+    size: int = 64
+    hours: float | None = None
+    lr: float = 1e-3
+    seed: int = 0
+    start: str = ""
+    scale: float = 1.0
+
+    def weights(self) -> dict[str, float]:
+        """Source -> how often a clip of it is drawn."""
+        if self.mixture is not None:
+            return dict(self.mixture)
+        return default_mixture(bool(self.videos))
+
+    def digest(self) -> str:
+        """Names the training: one that differs in anything but its length has another."""
+        digest = hashlib.sha256(repr(replace(self, steps=0, hours=None)).encode())
+        if self.start:  # the same name may hold other weights by now
+            digest.update(self.start_file().read_bytes())
+        return digest.hexdigest()[:8]
+
+    def start_file(self) -> Path:
+        """The file of the weights to go on from."""
+        return WEIGHTS / "prior.safetensors" if self.start == "prior" else Path(self.start)
+
+    def earlier(self) -> list[dict[str, Any]]:
+        """The trainings that the weights to go on from have had, as `summary`."""
+        if not self.start:
+            return []
+        about = read_weights("prior", "prior", self.start_file()).about
+        return about.get("trained", [{"steps": about.get("steps", 0)}])
+
+    def summary(self, steps: int, seconds: float) -> dict[str, Any]:
+        """What the weights' file says of the training. Videos go by their names alone.
+
+        Args:
+            steps: that were done.
+            seconds: that they took.
+        """
+        return {
+            "steps": steps,
+            "hours": round(seconds / 3600, 2),
+            "batch": self.batch,
+            "size": self.size,
+            "lr": self.lr,
+            "seed": self.seed,
+            "mixture": self.weights(),
+            "videos": [Path(path).resolve().name for path in self.videos],
+        }
+
+    def check(self, processes: int = 1) -> None:
+        """Refuse what can't be trained, before anything begins.
+
+        Args:
+            processes: that share a batch.
+
+        Raises:
+            ValueError: in one sentence, what is wrong.
+        """
+        check_whole("width", self.width, LEAST_WIDTH)
+        check_whole("steps", self.steps, 1)
+        check_whole("seed", self.seed, 0)
+        check_whole("size", self.size, MULTIPLE)
+        check_whole("batch", self.batch, processes)
+        if self.size % MULTIPLE:
+            raise ValueError(f"size={self.size} must be a multiple of {MULTIPLE}")
+        if self.batch % processes:
+            raise ValueError(f"batch={self.batch} must be a multiple of {processes}, the processes")
+        for name in ("hours", "lr", "scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value} must be greater than 0")
+        self._check_videos()
+        if self.start:
+            self._check_start()
+
+    def _check_videos(self) -> None:
+        for path in self.videos:
+            if not Path(path).expanduser().exists():
+                missing = f"videos={path!r} does not exist (looked in {Path.cwd()})"
+                raise ValueError(f"{missing}; give folders of videos, or files")
+        real = self.weights().get(NEW_WORLD, 0)
+        if real and not self.videos:
+            raise ValueError(f"the mixture draws {NEW_WORLD!r} clips: name videos, or leave it out")
+        if self.videos and not real:
+            raise ValueError(f"the mixture draws no {NEW_WORLD!r} clips: leave the videos out")
+
+    def _check_start(self) -> None:
+        model = read_weights("prior", "prior", self.start_file()).about["model"]
+        wanted = asdict(widened(self.width).config)
+        if json.dumps(model) != json.dumps(wanted):  # as text, in which tuples are lists
+            have = model["fusion"]
+            raise ValueError(f"width={self.width}, but {self.start!r} has {have}: --width {have}")
+
+
+class Question(NamedTuple):
+    """Which frames of each clip are given, and which is asked for."""
+
+    given: Tensor  # (N, 4), the nearest first
+    asked: Tensor  # (N,)
+
+    @property
+    def times(self) -> Tensor:
+        """Of the given frames, counted from the one asked for, (N, 4)."""
+        return (self.given - self.asked[:, None]).float()
+
+
+def default_mixture(videos: bool = False) -> dict[str, float]:
+    """How often a clip of each source is drawn: the sources' own weights.
+
+    Args:
+        videos: with real video.
+    """
+    mixture = {name: source.weight for name, source in SOURCES.items()}
+    if videos:
+        mixture[NEW_WORLD] = VideoClips.weight
+    return mixture
 
 
 def parse_mixture(settings: Mapping[str, float | str]) -> dict[str, float]:
@@ -39,60 +194,76 @@ def parse_mixture(settings: Mapping[str, float | str]) -> dict[str, float]:
     Raises:
         ValueError: for an unknown source, a weight below 0, or none above it.
     """
+    known = [*SOURCES, NEW_WORLD]
     try:
         mixture = {name: float(weight) for name, weight in settings.items()}
     except ValueError:
         mixture = {}
-    known = set(mixture) <= set(SOURCES)
     positive = 0 < sum(mixture.values()) < float("inf")
-    if not known or not positive or min(mixture.values()) < 0:
-        wanted = (
-            f"weights from 0 on, one above it, of {', '.join(SOURCES)}, such as leaves=5 pans=3"
-        )
+    if not set(mixture) <= set(known) or not positive or min(mixture.values()) < 0:
+        wanted = f"weights from 0 on, one above it, of {', '.join(known)}, such as leaves=5 pans=3"
         raise ValueError(f"mixture={dict(settings)!r} must be {wanted}")
     return mixture
 
 
-def training_clips(
+def training_sources(
     seed: int = 0,
     folder: Path | None = None,
     scale: float = 1.0,
     size: int = 64,
     mixture: Mapping[str, float] | None = None,
-) -> list[CachedClips]:
+    videos: Sequence[str] = (),
+) -> list[ClipSource | CachedClips]:
     """Clips to train on, those of each source of a mixture.
+
+    What is quick to make is made anew for each draw. Of slow sources clips are made once, and kept.
 
     Args:
         seed: of the clips.
-        folder: where they are kept and found again (2.8 GB at full scale); None: in memory.
-        scale: share of the clips, of which there are `CLIPS_PER_WEIGHT` for each unit of a source's
-            weight.
+        folder: where they are kept and found again; None: in memory.
+        scale: share of the clips that are kept, of which there are `CLIPS_PER_WEIGHT` for each unit
+            of a source's weight.
         size: side of the frames in pixels.
         mixture: source -> weight; a source whose weight is 0 is left out. None: `default_mixture`.
+        videos: folders or files of real video.
 
     Returns:
-        A cache a source, of clips (8, 3, size, size).
+        A data set a source, of clips (10, 3, size, size).
+
+    Raises:
+        ValueError: for a mixture with real video where there are no videos.
     """
-    mixture = default_mixture() if mixture is None else mixture
-    caches = []
+    mixture = default_mixture(bool(videos)) if mixture is None else mixture
+    # First, because videos that can't be used are found out at once.
+    real = VideoClips(FRESH_CLIPS, FRAMES, size, seed, folders=tuple(videos)) if videos else None
+    sources: list[ClipSource | CachedClips] = []
     for name, weight in mixture.items():
-        if weight > 0:
-            source = SOURCES[name]
-            count = max(round(CLIPS_PER_WEIGHT * source.weight * scale), BATCH)
-            clips = source(count, FRAMES, size, seed, **source.training_settings)
-            caches.append(CachedClips(clips, folder, workers=None if folder else 0))
-    return caches
+        if weight == 0:
+            continue
+        if name == NEW_WORLD:
+            if real is None:
+                raise ValueError(f"the mixture draws {name!r} clips: name videos, or leave it out")
+            sources.append(real)
+            continue
+        source = SOURCES[name]
+        if source.quick:
+            sources.append(source(FRESH_CLIPS, FRAMES, size, seed, **source.training_settings))
+            continue
+        count = max(round(CLIPS_PER_WEIGHT * source.weight * scale), BATCH)
+        clips = source(count, FRAMES, size, seed, **source.training_settings)
+        sources.append(CachedClips(clips, folder, workers=None if folder else 0))
+    return sources
 
 
 def mixture_loader(
-    sources: list[CachedClips],
+    sources: Sequence[ClipSource | CachedClips],
     steps: int,
     seed: int = 0,
     weights: Mapping[str, float] | None = None,
     batch: int = BATCH,
     workers: int = 0,
 ) -> DataLoader:
-    """Batches (batch, 5, 3, H, W) of a `Mixture`, one for each of `steps`.
+    """Batches (batch, 7, 3, H, W) of a `Mixture`, one for each of `steps`.
 
     Args:
         sources: what is drawn from.
@@ -102,8 +273,44 @@ def mixture_loader(
         batch: clips in one.
         workers: processes that load them beside the training.
     """
-    clips = Mixture(sources, steps * batch, seed, weights=weights)
+    clips = Mixture(sources, steps * batch, seed, frames=DRAWN, weights=weights)
     return DataLoader(clips, batch, num_workers=workers)
+
+
+def draw_question(kind: str, count: int, frames: int, rng: np.random.Generator) -> Question:
+    """Ask for a frame of each clip.
+
+    Args:
+        kind: "next", from the four before it; "between", from two on each side or, in a quarter of
+            the clips, one; "any": from four or fewer others, wherever they are.
+        count: of clips.
+        frames: of a clip, at least 5.
+        rng: decides.
+    """
+    draw = {"next": _next, "between": _between, "any": _any}[kind]
+    given, asked = zip(*(draw(frames, rng) for _ in range(count)), strict=True)
+    return Question(torch.tensor(given), torch.tensor(asked))
+
+
+def _next(frames: int, rng: np.random.Generator) -> tuple[list[int], int]:
+    asked = int(rng.integers(SLOTS, frames))
+    return [asked - back for back in (1, 2, 3, 4)], asked
+
+
+def _between(frames: int, rng: np.random.Generator) -> tuple[list[int], int]:
+    asked = int(rng.integers(2, frames - 2))
+    side = 1 if rng.random() < 0.5 else -1  # which neighbour comes first
+    outer = 1 if rng.random() < UNEVEN else 2
+    return [asked - side, asked + side, asked - side * outer, asked + side * outer], asked
+
+
+def _any(frames: int, rng: np.random.Generator) -> tuple[list[int], int]:
+    asked = int(rng.integers(frames))
+    others = [index for index in range(frames) if index != asked]
+    count = int(rng.integers(2, SLOTS + 1))
+    chosen = [int(index) for index in rng.choice(others, count, replace=False)]
+    chosen.sort(key=lambda index: abs(index - asked))
+    return [chosen[slot % count] for slot in range(SLOTS)], asked
 
 
 def log_error(output: Tensor, target: Tensor) -> Tensor:
@@ -117,50 +324,58 @@ def log_error(output: Tensor, target: Tensor) -> Tensor:
     return (error + ALREADY_GOOD).log().mean()
 
 
-def motion_loss(prediction: MotionPrediction, last: Tensor, target: Tensor) -> Tensor:
-    """Loss of a prediction: of its frame, and of the motion alone at each level but the coarsest.
+def reading_loss(reading: Reading, target: Tensor) -> Tensor:
+    """Loss of a frame, and of what each coarser level would have made of it.
 
     Args:
-        prediction: of the network.
-        last: the last frame given, (N, 3, H, W).
-        target: the next one, (N, 3, H, W).
+        reading: of the network.
+        target: what the frame was, (N, 3, H, W) in [0, 1].
     """
-    loss = log_error(prediction.frame, target)
-    for flow, _ in prediction.levels[1:]:
-        size = flow.shape[-2:]
-        small_last = F.interpolate(last, size, mode="area")  # (N, 3, h, w)
-        small_target = F.interpolate(target, size, mode="area")
-        loss = loss + MOTION_WEIGHT * log_error(warp(small_last, flow), small_target)
+    loss = log_error(reading.frame, target)
+    for level in reading.levels[:-1]:
+        small = F.interpolate(target, level.blend.shape[-2:], mode="area")  # (N, 3, h, w)
+        loss = loss + LEVEL_WEIGHT * log_error(level.blend + 0.5, small)
     return loss
 
 
 def prediction_loss(model: Prior, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """The fourth frame from three, or two; each fourth step also the fifth, from that prediction.
+    """The loss of a step: each asks one kind of question, in turn.
 
     Args:
         model: the prior to train.
-        clips: (N, 5, 3, H, W) in [0, 1]; each fourth step half of them are used.
+        clips: (N, T, 3, H, W) in [0, 1], T >= 5; to predict several frames, half of them are used.
         step: of the training.
 
     Returns:
-        The loss, and the squared error as a share of what copying the last frame gives.
+        The loss, and the squared error as a share of what copying the nearest frame gives.
     """
-    two_steps = step % 4 == 3
-    if two_steps:
-        clips = clips[: -(-len(clips) // 2)]
-    context = clips[:, 1:3] if step % 8 == 5 else clips[:, :3]
-    last = clips[:, 2]
-    target = clips[:, 3]
-    prediction = model.predict_motion(context)
-    loss = motion_loss(prediction, last, target)
-    copied = log_error(last, target)
-    share = (log_error(prediction.frame.detach(), target) - copied).exp()
-    if two_steps:
-        frame = prediction.frame.clamp(0, 1)
-        context = torch.cat([context[:, 1:], frame[:, None]], 1)
-        second = model.predict_motion(context)
-        loss = (loss + motion_loss(second, frame.detach(), clips[:, 4])) / 2
-    return loss, share
+    kind = QUESTIONS[step % len(QUESTIONS)]
+    if kind == "ahead":
+        return _loss_ahead(model, clips[: -(-len(clips) // 2)])
+    count, frames = clips.shape[:2]
+    question = draw_question(kind, count, frames, np.random.default_rng(step))
+    rows = torch.arange(count)
+    given = clips[rows[:, None], question.given]  # (N, 4, 3, H, W)
+    target = clips[rows, question.asked]
+    reading = model.net(given, question.times, fit=kind == "next")
+    return reading_loss(reading, target), _share(reading, given[:, 0], target)
+
+
+def _loss_ahead(model: Prior, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of frames predicted one from the other."""
+    past = clips[:, :SLOTS]
+    targets = clips[:, SLOTS : SLOTS + AHEAD].unbind(1)
+    readings = model.roll_out(past, len(targets))
+    losses = []
+    for reading, target in zip(readings, targets, strict=True):
+        losses.append(reading_loss(reading, target))
+    loss = torch.stack(losses).mean()
+    return loss, _share(readings[0], past[:, -1], targets[0])
+
+
+@torch.no_grad()
+def _share(reading: Reading, nearest: Tensor, target: Tensor) -> Tensor:
+    return (log_error(reading.frame, target) - log_error(nearest, target)).exp()
 
 
 class PredictionObjective(nn.Module):
@@ -171,7 +386,7 @@ class PredictionObjective(nn.Module):
         self.prior = prior
 
     def forward(self, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Clips (N, 5, 3, H, W) and the step -> `prediction_loss`."""
+        """Clips (N, T, 3, H, W) and the step -> `prediction_loss`."""
         return prediction_loss(self.prior, clips, step)
 
 
@@ -180,14 +395,14 @@ def prior_run(
     steps: int,
     *,
     name: str = "prior",
-    lr: float = 2e-3,
-    warmup: int = 100,
+    lr: float = 1e-3,
+    warmup: int = 200,
     **settings: Any,  # noqa: ANN401
 ) -> TrainingRun:
     """A run that trains a prior as the shipped one was; its loop is yours:
 
         run = prior_run(Prior(), 5000)
-        for step, clips in run.batches(mixture_loader(training_clips(), 5000)):
+        for step, clips in run.batches(mixture_loader(training_sources(), 5000)):
             loss, share = run(clips, step)
             run.step(loss, logged=share)
         trained = run.trained.prior
@@ -210,7 +425,7 @@ def prior_run(
         name=name,
         optimizer=optimizer,
         warmup=warmup,
-        cooldown=0.6,
+        cooldown=0.4,
         clip_norm=1.0,
         average=0.998,
         **settings,
@@ -229,7 +444,7 @@ def train(
 
     Args:
         prior: to train, in place.
-        clips: batches (N, 5, 3, H, W) in [0, 1], or one batch for all steps.
+        clips: batches (N, T, 3, H, W) in [0, 1], T >= 5, or one batch for all steps.
         steps: updates in all.
         watch: called after each of them.
         settings: as `prior_run`.
@@ -248,45 +463,131 @@ def train(
     return run, objective.prior.eval()
 
 
+def widened(width: int) -> Prior:
+    """An untrained prior with so many channels at full size, and the others in proportion."""
+    shipped = Prior().config
+
+    def scaled(channels: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(max(round(count * width / WIDTH), 4) for count in channels)
+
+    return Prior(encoder=scaled(shipped.encoder), decoder=scaled(shipped.decoder), fusion=width)
+
+
+def first_weights(recipe: Recipe) -> Prior:
+    """The prior that a training starts from."""
+    torch.manual_seed(recipe.seed)
+    if not recipe.start:
+        return widened(recipe.width)
+    known = load_prior(recipe.start_file())
+    return known.requires_grad_(True).train()
+
+
+def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32-true") -> Fabric:
+    """What runs a training on several devices or nodes, or in another precision; not yet launched.
+
+    Args:
+        devices: of each node: GPUs or, where there are none, processes on the CPU.
+        num_nodes: machines.
+        precision: "32-true" or "bf16-mixed".
+
+    Raises:
+        ValueError: for another precision, a number below 1, or more GPUs than there are.
+    """
+    check_whole("devices", devices, 1)
+    check_whole("num_nodes", num_nodes, 1)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} must be one of {', '.join(PRECISIONS)}")
+    on_gpu = device().type == "cuda"
+    if on_gpu and devices > torch.cuda.device_count():
+        raise ValueError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
+    if not on_gpu and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max((os.cpu_count() or 1) // devices, 1))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    settings: dict[str, Any] = {"precision": precision}
+    if devices * num_nodes > 1:
+        settings["strategy"] = "ddp"
+    return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
+
+
 def ship(
-    folder: Path,
-    seed: int,
-    scale: float,
+    recipe: Recipe,
     weights: Path,
-    mixture: Mapping[str, float] | None = None,
+    folder: Path = RUNS / "prior",
+    *,
+    score: str | Path | None = None,
+    fabric: Fabric | None = None,
+    resume: bool = True,
 ) -> TrainingRun:
     """Make the clips, train, save the prior with its model card; goes on from its checkpoint.
 
+    While it trains, `PriorScore` judges it now and then. The best state by that score is kept
+    beside the checkpoint, and in the end beside the prior.
+
     Args:
+        recipe: what shapes the training.
+        weights: folder for the prior and its card.
         folder: for clips and checkpoints.
-        seed: of clips, draws and the network as it is built.
-        scale: shortens everything, for a test.
-        weights: where the prior and its card go.
-        mixture: source -> how often a clip of it is drawn; None: `default_mixture`.
+        score: folder of videos to judge by; None: held-out clips of the sources that make them.
+        fabric: of `several_processes`, which is launched here; None: one device.
+        resume: go on from the checkpoint of the same recipe, if there is one.
 
     Raises:
+        ValueError: for what can't be trained.
         RuntimeError: when the training was stopped or diverged; nothing is saved then.
     """
-    sources = training_clips(seed, folder, scale, mixture=mixture)
-    print(f"{sum(map(len, sources)):,} clips ready", flush=True)
-    torch.manual_seed(seed)
-    steps = max(round(STEPS * scale), 1)
-    name = "prior"
-    if (
-        mixture is not None and mixture != default_mixture()
-    ):  # never go on from another mixture's checkpoint
-        name += "".join(f"_{source}{weight:g}" for source, weight in mixture.items())
-    loader = mixture_loader(sources, steps, seed, mixture)
-    run, prior = train(Prior(), loader, steps, name=name, folder=folder, resume=True)
+    fabric = fabric or several_processes()
+    recipe.check(fabric.world_size)
+    earlier = recipe.earlier()
+    name = f"prior_{recipe.digest()}"
+    best = folder / f"{name}_best.safetensors"
+    judge = PriorScore(recipe.size, score, best)
+    if fabric.is_global_zero:
+        _ = judge.clips  # what is wrong with them is said at once
+        if not resume:
+            best.unlink(missing_ok=True)
+    mixture = recipe.weights()
+    # Before the launch: when the other processes begin, the first one has made the clips.
+    sources = training_sources(
+        recipe.seed, folder, recipe.scale, recipe.size, mixture, recipe.videos
+    )
+
+    fabric.launch()
+    processes = fabric.world_size
+    on_gpu = fabric.device.type == "cuda"
+    loader = mixture_loader(
+        sources,
+        recipe.steps * processes,
+        recipe.seed,
+        mixture,
+        recipe.batch // processes,
+        workers=LOADERS if on_gpu else 0,  # a CPU has its hands full
+    )
+    run, prior = train(
+        first_weights(recipe),
+        loader,
+        recipe.steps,
+        name=name,
+        folder=folder,
+        lr=recipe.lr,
+        seconds=3600 * recipe.hours if recipe.hours else None,
+        resume=resume,
+        fabric=fabric,
+        measure=judge,
+        watch=judge.follow,
+    )
     if run.status != "finished":
         raise RuntimeError(
-            f"prior: {run.status}, so nothing was saved; `make prior` goes on from the checkpoint"
+            f"prior: {run.status}, so nothing was saved; the same command goes on from the"
+            " checkpoint"
         )
-    path = weights / "prior.safetensors"
-    sha256 = save_prior(prior, path, seed=seed, steps=run.done)
-    drawn = mixture or default_mixture()
-    card = prior_card(
-        path, sha256, run, {source.name: len(source) for source in sources}, drawn, BATCH
-    )
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    if fabric.is_global_zero:
+        trained = [*earlier, recipe.summary(run.done, run.history.spent)]
+        path = weights / "prior.safetensors"
+        new = weights / "prior.new"  # a file that ships must not differ from its card for long
+        sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
+        card = prior_card(new, sha256, run, recipe, sources, trained, score)
+        new.replace(path)
+        path.with_suffix(".md").write_text(card, encoding="utf-8")
+        if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
+            shutil.copy(best, weights / "prior_best.safetensors")
     return run

@@ -41,13 +41,7 @@ def test_flow_carries_each_frame_onto_the_next(source):
     assert (wrong - now).square().mean() > 5 * error[seen].mean()
 
 
-ELSEWHERE = "known fault, see DeadLeaves._paint: the first frame's textures lie elsewhere"
-
-
-@pytest.mark.parametrize(
-    "source",
-    [pytest.param(DeadLeaves, marks=pytest.mark.xfail(reason=ELSEWHERE, strict=True)), CameraPans],
-)
+@both
 def test_flow_carries_the_first_frame_too(source):
     clips, flow, hidden = source(40, flow=True).stack()
     carried = carried_back(clips[:, 1], flow[:, 0])

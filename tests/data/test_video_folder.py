@@ -142,8 +142,8 @@ def test_with_more_files_than_clips_the_files_are_spread(tmp_path):
 def shots(file, size=64):
     """The frames at which a shot begins, by what `video_folder` uses."""
     request = reading.clip_request(5, size, 1)
-    frames = reading._read_frames(file, request, frame_interval(file), ReadLog())
-    cuts = reading._find_cuts(frames)
+    frames = reading.read_frames(file, request, frame_interval(file), ReadLog())
+    cuts = reading.find_cuts(frames)
     return [index for index, frame in enumerate(cuts) if frame.discontinuity and index]
 
 

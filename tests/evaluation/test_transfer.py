@@ -22,7 +22,7 @@ def leaves(*settings, **others):
 
 
 def test_fine_tuning_helps_and_keeps_the_model_as_it_was(prior):
-    clips = leaves(8, 5, 32, 3)
+    clips = leaves(8, 6, 32, 3)
     before = copy.deepcopy(prior.state_dict())
 
     def loss(model, batch, step):
@@ -61,13 +61,20 @@ def test_events_happen_in_the_last_frame_alone():
 
 def test_events_surprise_and_nothing_does_not(prior):
     films = eon.CameraPans(8, 13, 64, 1).stack()
-    events = transfer.make_events(films, 0)
-    calm = transfer.surprise(prior.predict, events["nothing"])
+    level = transfer.surprise(prior.predict, transfer.make_events(films, 0))
+    calm = level["nothing"]
     assert calm.shape == (8,)
     assert calm.mean().abs() < 1
     for name in ("scene cut", "teleport", "backwards", "new object"):
-        level = transfer.surprise(prior.predict, events[name])
-        assert level.mean() > calm.mean() + 1, name
+        assert level[name].mean() > calm.mean() + 1, name
+
+
+def test_what_was_predicted_exactly_and_then_is_not_surprises_most():
+    films = torch.rand(2, 1, 3, 16, 16).expand(-1, 7, -1, -1, -1)
+    other = torch.cat([films[:, :6], 1 - films[:, 6:]], 1)
+    level = transfer.surprise(eon.copy_last, {"still": films, "changed": other})
+    assert torch.equal(level["still"], torch.zeros(2))
+    assert (level["changed"] > 5).all()
 
 
 # --- the frame in between ---
@@ -79,29 +86,51 @@ def test_the_frame_in_between(prior):
     target = target[:, 0]
     mean = (before[:, -1] + after[:, 0]) / 2
     by_flow = transfer.interpolate_by_flow(before, after)
-    by_prior = transfer.between(prior.predict, before, after)
+    blended = transfer.between(prior.predict, before, after)
     level = eon.psnr(mean, target).mean()
-    assert eon.psnr(by_flow, target).mean() > level + 2
-    assert eon.psnr(by_prior, target).mean() > level + 2
+    for frame in (by_flow, blended, prior.between(before, after)):
+        assert eon.psnr(frame, target).mean() > level + 2
     turned = transfer.between(prior.predict, after.flip(1), before.flip(1))
-    assert (turned - by_prior).abs().mean() < 1e-4, "neither side comes first"
+    assert (turned - blended).abs().mean() < 1e-4, "neither side comes first"
+
+
+def test_each_frame_is_left_out_once(prior):
+    films = leaves(4, 5, 64, 3, train=False)
+    asked = []
+
+    def fill(clips, times):
+        asked.append(list(times))
+        return prior.fill(clips, times)
+
+    first, *inside, last = transfer.leave_one_out(fill, films).tolist()
+    assert asked[0] == [1, 2, 3, 4]
+    assert asked[2] == [-2, -1, 1, 2]
+    assert len(asked) == 5
+    assert sum(inside) / 3 > (first + last) / 2, "one side knows less than two"
+
+
+def test_an_exact_frame_counts_as_60():
+    still = torch.rand(2, 1, 3, 16, 16).expand(-1, 3, -1, -1, -1)
+    level = transfer.leave_one_out(lambda clips, times: clips[:, 0], still)
+    assert level.tolist() == [60, 60, 60]
 
 
 # --- elsewhere ---
 
 
 def test_torch_export_says_the_same(prior):
-    clips = leaves(1, 3, 32, 4)
-    program = torch.export.export(prior, (clips,))
+    example, clips = leaves(2, 5, 32, 4).split(1)
+    program = torch.export.export(prior, (example,))
     frame = program.module()(clips)
     assert torch.allclose(frame, prior(clips), atol=1e-5)
 
 
-def test_onnx_says_the_same(prior, tmp_path):
+@pytest.mark.parametrize("length", [2, 5])  # without and with a fit to the past
+def test_onnx_says_the_same(prior, tmp_path, length):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     file = tmp_path / "prior.onnx"
-    clips = leaves(1, 3, 32, 4)
-    transfer.to_onnx(prior, clips, file)
+    example, clips = leaves(2, length, 32, 4).split(1)  # the graph is not of one clip alone
+    transfer.to_onnx(prior, example, file)
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"clips": clips.numpy()})
     difference = torch.from_numpy(output) - prior(clips)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import eon_utils as eon
 
@@ -25,10 +26,10 @@ def untrained():
 
 @pytest.fixture(scope="session")
 def held_out():
-    """Twelve held-out clips of six frames of each source."""
+    """Twelve held-out clips of seven frames of each source."""
     clips = {}
     for name, source in eon.SOURCES.items():
-        clips[name] = source(12, 6, 64, seed=5, train=False).stack()
+        clips[name] = source(12, 7, 64, seed=5, train=False).stack()
     return clips
 
 
@@ -50,3 +51,17 @@ def moving():
         return clip.expand(1, -1, 3, -1, -1).contiguous()
 
     return blobs
+
+
+@pytest.fixture(scope="session")
+def pyramid():
+    """Frames (N, K, 3, H, W) in [0, 1] -> as the least squares take them, fine to coarse."""
+
+    def halved(frames, levels=5):
+        sizes = [frames - 0.5]
+        for _ in range(levels - 1):
+            smaller = F.avg_pool2d(sizes[-1].flatten(0, 1), 2)
+            sizes.append(smaller.unflatten(0, frames.shape[:2]))
+        return sizes
+
+    return halved

@@ -6,14 +6,14 @@ from eon_utils.models.optical_flow import (
     box_filter,
     dominant_motion,
     in_frame,
+    invert_flow,
     lucas_kanade,
-    mix_neighbours,
     neighbours,
-    refine_flow_from_zero,
     remove_brightness_change,
     solve_linear,
     upsample_flow,
     warp,
+    window_mean,
 )
 
 
@@ -31,9 +31,18 @@ def test_warp_reads_at_a_distance():
 def test_a_box_is_the_mean_of_its_window():
     x = torch.rand(2, 3, 12, 16)
     for radius in (1, 2, 3):
-        padded = torch.nn.functional.pad(x, [radius] * 4, mode="replicate")
-        means = torch.nn.functional.avg_pool2d(padded, 2 * radius + 1, 1)
-        assert torch.allclose(box_filter(x, radius), means, atol=1e-6)
+        middle = x[..., 6 - radius : 7 + radius, 8 - radius : 9 + radius].mean((2, 3))
+        assert torch.allclose(box_filter(x, radius)[..., 6, 8], middle, atol=1e-6)
+        assert torch.allclose(window_mean(x, radius)[..., 6, 8], middle, atol=1e-6)
+
+
+def test_at_the_border_a_box_repeats_it_and_a_window_ends_there():
+    x = torch.rand(2, 3, 12, 16)
+    above, here, below = x[..., 0, 8], x[..., 0, 8], x[..., 1, 8]
+    flat = x[..., 8:9].expand(-1, -1, -1, 16)  # the same across
+    repeated = (above + here + below) / 3
+    assert torch.allclose(box_filter(flat, 1)[..., 0, 8], repeated, atol=1e-6)
+    assert torch.allclose(window_mean(flat, 1)[..., 0, 8], (here + below) / 2, atol=1e-6)
 
 
 def test_upsampling_keeps_values():
@@ -41,27 +50,32 @@ def test_upsampling_keeps_values():
 
 
 def test_steps_of_least_squares_find_a_small_shift(moving):
-    clip = moving(0.6, -0.4, frames=3)
-    flow = torch.zeros(1, 2, 64, 64)
+    clip = moving(0.6, -0.4, frames=2)
+    before, last = clip.unbind(1)
+    shift = torch.zeros(1, 2, 64, 64)
     for _ in range(8):
-        flow = flow + lucas_kanade(warp(clip[:, 1], flow), warp(clip[:, 0], 2 * flow), flow)
+        seen = in_frame(shift[:, None])
+        shift = shift + lucas_kanade(last, warp(before, shift), shift, seen, rounds=8)
     inner = (slice(None), slice(8, -8), slice(8, -8))
-    error = (flow[0][inner] - torch.tensor([-0.6, 0.4])[:, None, None]).norm(dim=0)
-    difference = (clip[0, 1][inner] - clip[0, 0][inner])[0].abs()
+    error = (shift[0][inner] - torch.tensor([-0.6, 0.4])[:, None, None]).norm(dim=0)
+    difference = (before - last)[0][inner][0].abs()
     moved = difference > difference.median()  # elsewhere it is the neighbours' mean
     assert error[moved].median() < 0.2
 
 
-def test_rest_is_tried_where_the_coarser_level_was_wrong(moving):
-    clip = moving(0.3, -0.2, frames=3)
-    last, before = clip[:, 1], clip[:, 0]
-    wrong = torch.full((1, 2, 64, 64), 5.0)
-    zeros = torch.zeros_like(wrong)
-    from_wrong = refine_flow_from_zero(last, before, wrong, zeros)
-    assert from_wrong.norm(dim=1).median() < 1, "nearer to rest than to what the coarser level said"
-    from_rest = refine_flow_from_zero(last, before, zeros, zeros)
-    alike = torch.allclose(from_wrong, from_rest, atol=0.5)
-    assert alike or (from_wrong - from_rest).norm(dim=1).median() < 0.1
+def test_what_is_not_seen_moves_as_its_neighbours(moving):
+    before, last = moving(0.6, -0.4, frames=2).unbind(1)
+    shift = constant(1.0, 1.0, 64, 64)
+    nothing = torch.zeros(1, 1, 64, 64)
+    change = lucas_kanade(last, warp(before, shift), shift, nothing, rounds=8)
+    assert change.abs().max() < 1e-5
+
+
+def test_a_flow_is_turned_round(moving):
+    before, last = moving(2.0, -1.0, frames=2).unbind(1)
+    forward = invert_flow(constant(-1.5, 0.5, 64, 64), last, before)
+    error = forward[0, :, 16:-16, 16:-16] - torch.tensor([2.0, -1.0])[:, None, None]
+    assert error.norm(dim=0).median() < 0.2
 
 
 def test_most_of_a_flow_is_affine_whatever_a_part_does():
@@ -78,10 +92,12 @@ def test_a_change_of_light_is_removed():
     assert torch.allclose(remove_brightness_change(difference + 0.2), difference, atol=1e-6)
 
 
-def test_vectors_that_leave_the_frame_are_known():
-    inside = in_frame(constant(2.0, 0.0))[0, 0]
-    assert inside[:, :12].all(), "twice the flow is four pixels"
-    assert not inside[:, 12:].any()
+def test_ways_that_leave_the_frame_are_known():
+    ways = torch.stack([constant(-1.0, 0.0), constant(4.0, 0.0)], 1)
+    inside = in_frame(ways)[0, 0]
+    assert inside[:, 1:12].all()
+    assert not inside[:, 0].any(), "the first way ends on the left of it"
+    assert not inside[:, 12:].any(), "the second one on the right"
 
 
 def test_neighbours_come_row_by_row():
@@ -91,17 +107,6 @@ def test_neighbours_come_row_by_row():
     assert torch.equal(around[4], flow)
     assert torch.equal(around[0, ..., 2:, 2:], flow[..., :-2, :-2]), "the first: up and left"
     assert torch.equal(around[5, ..., :-2], flow[..., 2:]), "after a place's own: the right one"
-
-
-def test_a_mean_of_neighbours_is_weighted_by_their_logits():
-    flow = torch.rand(2, 2, 12, 16)
-    around = neighbours(flow, 3)
-    for index in (0, 4, 7):
-        logits = torch.zeros(2, 9, 12, 16)
-        logits[:, index] = 50.0
-        assert torch.allclose(mix_neighbours(flow, logits), around[index], atol=1e-5)
-    even = mix_neighbours(flow, torch.zeros(2, 9, 12, 16))
-    assert torch.allclose(even, around.mean(0), atol=1e-5)
 
 
 def test_elimination_solves():

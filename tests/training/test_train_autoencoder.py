@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 
 from eon_utils import load_autoencoder
+from eon_utils.__main__ import main
 from eon_utils.models.weight_files import WEIGHTS
 from eon_utils.training import train_autoencoder as recipes
 
@@ -20,18 +21,18 @@ def test_what_ships_came_out_of_the_recipe(name):
 
 def test_the_recipe_runs_from_nothing_and_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recipes, "RUNS", tmp_path)
-    recipes.train_all("v2", scale=0.002, weights=tmp_path)
-    recipes.train_all("v4", scale=0.002, weights=tmp_path)
+    recipes.train_all(["v2"], scale=0.002, weights=tmp_path)
+    recipes.train_all(["v4"], scale=0.002, weights=tmp_path)
     card = (tmp_path / "autoencoder_v4.md").read_text(encoding="utf-8")
     assert "noise 0.25" in card and "rocket" in card
     first = load_autoencoder(path=tmp_path / "autoencoder_v2.safetensors")
-    recipes.train_all("v2", scale=0.002, weights=tmp_path)  # it is finished
+    recipes.train_all(["v2"], scale=0.002, weights=tmp_path)  # it is finished
     again = load_autoencoder(path=tmp_path / "autoencoder_v2.safetensors")
     pairs = zip(first.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert capsys.readouterr().out.count("fitting the local PCA") == 1
 
 
-def test_an_unknown_name_is_an_error():
-    with pytest.raises(ValueError, match="--only v7 is unknown"):
-        recipes.train_all("v7")
+def test_an_unknown_name_is_an_error(capsys):
+    assert main(["prior", "--only", "v2,v7"]) == 2
+    assert "--only v7 is unknown; choose of v2, v3, v4, prior" in capsys.readouterr().err

@@ -1,21 +1,118 @@
-"""How the shipped prior is trained: mixtures, batches, runs that go on, and the recipe."""
+"""How the shipped prior is trained: questions, losses, runs that go on, and the recipe."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
+import av
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
-from eon_utils import Prior, load_prior
-from eon_utils.models.weight_files import WEIGHTS
-from eon_utils.training import train_autoencoder as recipes, train_prior
+from eon_utils import MovingDigits, load_prior, save_prior
+from eon_utils.__main__ import main
+from eon_utils.data import video_clips
+from eon_utils.training import model_card, prior_score, train_prior
+from eon_utils.training.train_prior import QUESTIONS, Recipe, draw_question, prediction_loss
 
-LEAST = 1e-5  # share of the clips: eight of each source
+TINY = Recipe(mixture=(("digits", 1.0),), width=4, steps=3, batch=4, size=32, scale=1e-3)
+SCRIPT = """
+import sys
+from pathlib import Path
+import eon_utils.__main__ as command
+from eon_utils.training import model_card, prior_score
+
+if __name__ == "__main__":
+    command.RUNS = Path("runs")
+    model_card.CLIPS = prior_score.CLIPS = 1
+    sys.exit(command.main(sys.argv[1:]))
+"""
 
 
-def untrained(**settings):
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A folder for what is made; few clips are judged by."""
+    monkeypatch.setattr(model_card, "CLIPS", 1)
+    monkeypatch.setattr(prior_score, "CLIPS", 1)
+    monkeypatch.setattr(video_clips, "RUNS", tmp_path)
+    return tmp_path
+
+
+def film(path, seed=0, frames=24):
+    """A video of a texture that drifts to the left."""
+    rng = np.random.default_rng(seed)
+    ground = np.kron(rng.integers(0, 256, (12, 24, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
+    path.parent.mkdir(exist_ok=True)
+    with av.open(path, "w") as out:
+        stream = out.add_stream("ffv1", 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
+        for frame in range(frames):
+            picture = np.ascontiguousarray(ground[:, frame : frame + 64])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(stream.encode())
+
+
+def about(path):
+    with safe_open(path, framework="pt") as saved:
+        return json.loads(saved.metadata()["prior"])
+
+
+def untrained():
     torch.manual_seed(0)
-    return Prior(**settings).eval()
+    return train_prior.widened(4)
+
+
+# --- questions and losses ---
+
+
+@pytest.mark.parametrize("frames", [5, 6, 7])
+@pytest.mark.parametrize("kind", ["next", "between", "any"])
+def test_questions_are_valid(kind, frames):
+    question = draw_question(kind, 300, frames, np.random.default_rng(0))
+    assert question.given.shape == (300, 4) and question.asked.shape == (300,)
+    assert question.given.min() >= 0 and question.given.max() == frames - 1 - (kind == "next")
+    assert question.asked.max() < frames
+    times = question.times
+    assert (times != 0).all() and (times[:, 0] != times[:, 1]).all()
+    assert (times.abs().diff(dim=1)[:, :1] >= 0).all(), "the nearest first"
+    if kind == "next":
+        assert (times == torch.tensor([-1.0, -2, -3, -4])).all()
+    if kind == "between":
+        assert (times[:, 0] == -times[:, 1]).all() and (times[:, 0].abs() == 1).all()
+        uneven = (times[:, 2].abs() == 1).float().mean()
+        assert 0.15 < uneven < 0.35
+    if kind == "any":
+        assert set(question.asked.tolist()) == set(range(frames))
+
+
+@pytest.mark.parametrize("kind", sorted(set(QUESTIONS)))
+def test_every_kind_of_question_is_learnt(kind):
+    clips = MovingDigits(4, 7, 32).stack()
+    model = untrained()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(6):
+        loss, share = prediction_loss(model, clips, QUESTIONS.index(kind))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        assert 0 < share < 10
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("frames", [5, 6])
+def test_of_shorter_clips_it_asks_what_it_can(frames):
+    clips = MovingDigits(2, frames, 32).stack()
+    for step in range(len(QUESTIONS)):
+        loss, _ = prediction_loss(untrained(), clips, step)
+        assert loss.isfinite()
+
+
+# --- clips and runs ---
 
 
 @pytest.mark.parametrize(
@@ -23,57 +120,174 @@ def untrained(**settings):
     [{"cats": 1}, {"leaves": "x"}, {"leaves": 0}, {"leaves": -1, "pans": 2}, {"leaves": "nan"}],
 )
 def test_bad_mixtures_are_named(mixture):
-    sources = "digits, leaves, pans, games"
+    sources = "digits, leaves, pans, games, real"
     with pytest.raises(ValueError, match=rf"mixture=.*must be weights from 0 on.* of {sources}"):
-        recipes.train_all("prior", mixture=mixture)
+        train_prior.parse_mixture(mixture)
 
 
 def test_batches_depend_on_the_step_alone():
-    mixture = {"leaves": 1.0, "games": 1.0}
-    clips = train_prior.training_clips(size=32, scale=LEAST, mixture=mixture)
-    loader = train_prior.mixture_loader(clips, 12, weights=mixture)
+    mixture = {"leaves": 1.0, "digits": 1.0}
+    clips = train_prior.training_sources(size=32, scale=1e-3, mixture=mixture)
+    loader = train_prior.mixture_loader(clips, 6, weights=mixture, batch=4)
     first = list(loader)
-    assert len(first) == 12 and first[0].shape == (8, 5, 3, 32, 32)
-    assert all(map(torch.equal, train_prior.mixture_loader(clips, 12, weights=mixture), first))
-    for step in (11, 3, 7):
-        again = torch.stack([loader.dataset[draw] for draw in range(8 * step, 8 * step + 8)])
-        assert torch.equal(again, first[step])
+    assert len(first) == 6 and first[0].shape == (4, 7, 3, 32, 32)
+    again = train_prior.mixture_loader(clips, 9, weights=mixture, batch=4)
+    assert all(map(torch.equal, first, again)), "nor on how many there are"
+    for step in (5, 1, 3):
+        draws = [loader.dataset[draw] for draw in range(4 * step, 4 * step + 4)]
+        assert torch.equal(torch.stack(draws), first[step])
     assert 0 <= min(map(torch.min, first)) <= max(map(torch.max, first)) <= 1
 
 
-def test_training_helps_and_an_interrupted_one_goes_on(tmp_path):
-    clips = train_prior.training_clips(size=32, scale=24 / 12_500, mixture={"leaves": 1.0})
-    assert len(clips[0]) == 24
+def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
+    clips = train_prior.training_sources(size=32, mixture={"digits": 1.0})
 
     def train(name, **settings):
-        loader = train_prior.mixture_loader(clips, 24)
-        return train_prior.train(untrained(), loader, 24, name=name, folder=tmp_path, **settings)
+        loader = train_prior.mixture_loader(clips, 10, batch=2)
+        return train_prior.train(untrained(), loader, 10, name=name, folder=tmp_path, **settings)
 
     def stop(run):
-        run.stopping |= run.done == 11
+        run.stopping |= run.done == 4
 
     finished, average = train("finished")
-    assert finished.status == "finished"
+    assert finished.status == "finished" and len(finished.history.accuracy) == 0
     assert all(parameter.isfinite().all() for parameter in average.parameters())
-    assert not torch.equal(average.net.heads[1].weight, untrained().net.heads[1].weight)
     half, _ = train("half", watch=stop)
-    assert half.status == "stopped" and half.done == 12
+    assert half.status == "stopped" and half.done == 5
     again, resumed = train("half", resume=True)
-    assert again.status == "finished" and len(again.history.loss) == 24
+    assert again.status == "finished" and again.history.loss == finished.history.loss
     for a, b in zip(average.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_the_recipe_makes_weights_and_card(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "RUNS", tmp_path)
-    recipes.train_all("prior", scale=0.02 / 12, weights=tmp_path)
-    card = (tmp_path / "prior.md").read_text(encoding="utf-8")
-    assert "| prior |" in card and "leaves 45%" in card
-    prior = load_prior(tmp_path / "prior.safetensors")
+def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
+    start = tmp_path / "start.safetensors"
+    save_prior(untrained(), start)
+    other = {
+        "videos": (str(tmp_path),),
+        "mixture": (("leaves", 1.0),),
+        "width": 8,
+        "batch": 8,
+        "size": 48,
+        "lr": 1e-4,
+        "seed": 1,
+        "start": str(start),
+        "scale": 1.0,
+    }
+    length = {"steps": 9, "hours": 1.0}
+    assert {*other, *length} == set(Recipe.__dataclass_fields__)
+    assert replace(TINY, **length).digest() == TINY.digest()
+    names = {replace(TINY, **{field: value}).digest() for field, value in other.items()}
+    names.add(TINY.digest())
+    assert len(names) == len(other) + 1
+    save_prior(train_prior.widened(4), start, seed=3)
+    assert replace(TINY, start=str(start)).digest() not in names, "another file of the same name"
+
+
+# --- the recipe ---
+
+
+def test_the_recipe_makes_weights_and_card(quick):
+    run = train_prior.ship(TINY, quick / "out", quick)
+    prior = load_prior(quick / "out" / "prior.safetensors")
     assert prior.predict(torch.rand(1, 2, 3, 16, 16)).shape == (1, 3, 16, 16)
+    assert load_prior(quick / "out" / "prior_best.safetensors").config == prior.config
+    card = (quick / "out" / "prior.md").read_text(encoding="utf-8")
+    assert "| prior |" in card and "digits 100%" in card and "| 1 | 3 | 4 | 32 |" in card
+    assert run.history.snapshot_steps == [0, 1, 2, 3]
+    assert [sorted(measures) for measures in run.history.measures] == [
+        ["between", "next"],
+        [],
+        [],
+        ["between", "next"],
+    ]
+    (trained,) = about(quick / "out" / "prior.safetensors")["trained"]
+    assert trained["steps"] == 3 and trained["mixture"] == {"digits": 1} and trained["size"] == 32
 
 
-def test_what_ships_came_out_of_the_recipe():
-    with safe_open(WEIGHTS / "prior.safetensors", framework="pt") as saved:
-        about = json.loads(saved.metadata()["prior"])
-    assert about["steps"] == train_prior.STEPS and about["seed"] == 0
+def test_it_goes_on_from_a_prior_on_own_videos(quick):
+    film(quick / "mine" / "drift.mkv")
+    film(quick / "mine" / "other.mkv", seed=1)
+    film(quick / "judge" / "held.mkv", seed=2)
+    listed = "file,source,licence\ndrift.mkv,someone/drifts,CC0\n"
+    (quick / "mine" / "SOURCES.csv").write_text(listed)
+    first = quick / "first.safetensors"
+    earlier = TINY.summary(7, 3600)
+    save_prior(untrained(), first, trained=[earlier])
+    mixture = (("real", 3.0), ("digits", 1.0))
+    recipe = replace(TINY, videos=(str(quick / "mine"),), mixture=mixture, start=str(first))
+    train_prior.ship(recipe, quick, quick, score=quick / "judge")
+    saved = about(quick / "prior.safetensors")
+    assert saved["trained"][0] == earlier and saved["trained"][1]["videos"] == ["mine"]
+    card = (quick / "prior.md").read_text(encoding="utf-8")
+    assert "real 75%" in card and "| someone/drifts | 1 | CC0 | ? |" in card
+    assert "Of 1 videos" in card and "| held |" in card and "mean of the files" in card
+    assert "| 1 | 7 | 4 | 32 | 1.0 | digits 1 | none |" in card
+    assert "| 2 | 3 | 4 | 32 |" in card and "real 3, digits 1 | mine |" in card
+    assert str(quick) not in card + json.dumps(saved)
+
+
+def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
+    monkeypatch.setattr(
+        prior_score.PriorScore, "follow", lambda _, run: setattr(run, "stopping", True)
+    )
+    with pytest.raises(RuntimeError, match="prior: stopped, so nothing was saved; the same"):
+        train_prior.ship(TINY, quick / "out", quick)
+    assert not (quick / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--size 40", "size=40 must be a multiple of 16"),
+        ("--width 2", "width=2 must be a whole number, at least 4"),
+        ("--steps 0", "steps=0 must be a whole number, at least 1"),
+        ("--batch 1 --devices 2", "batch=1 must be a whole number, at least 2"),
+        ("--batch 3 --devices 2", "batch=3 must be a multiple of 2, the processes"),
+        ("--hours 0", "hours=0.0 must be greater than 0"),
+        ("--lr nan", "lr=nan must be greater than 0"),
+        ("--videos nowhere", "videos='nowhere' does not exist"),
+        ("--mixture real=1", "the mixture draws 'real' clips: name videos"),
+        ("--mixture leaves=1 --videos .", "the mixture draws no 'real' clips"),
+        ("--mixture leaves", "--mixture leaves says no value; write --mixture name=value"),
+        ("--from nofile", "there are no weights nofile"),
+        ("--from prior --width 12", "width=12, but 'prior' has 24: --width 24"),
+        ("--precision half", "precision='half' must be one of 32-true, bf16-mixed"),
+        ("--devices 0", "devices=0 must be a whole number, at least 1"),
+        ("--only v7", "--only v7 is unknown; choose of v2, v3, v4, prior"),
+        ("--score nowhere", "folder='nowhere' does not exist"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_begins(words, message, tmp_path, capsys):
+    assert main(["prior", *words.split(), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_from_the_command_line(tmp_path):
+    (tmp_path / "two.py").write_text(SCRIPT)
+    words = "prior --mixture digits=1 --size 32 --width 4 --batch 4 --devices 2 --out out"
+
+    def run(*more):
+        done = subprocess.run(
+            [sys.executable, "two.py", *words.split(), *more],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "EON_DEVICE": "cpu"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("The prior is in") == done.stdout.count("finished after") == 1
+        return done.stdout
+
+    assert "finished after 3 steps" in run("--steps", "3")
+    assert "resumed at step 3 of 5" in run("--steps", "5", "--hours", "1")
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == ["prior.md", "prior.safetensors", "prior_best.safetensors"]
+    assert about(tmp_path / "out" / "prior.safetensors")["steps"] == 5
+
+
+def test_the_notebooks_take_it_as_it_ships():
+    assert load_prior().config == train_prior.widened(train_prior.WIDTH).config

@@ -1,20 +1,63 @@
-"""The online fit: how far a prediction can be trusted, asked of the clip's own past."""
+"""The fit to the past: what classical flow would have predicted of frames that are known."""
 
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eon_utils.models.coarse_to_fine import coarse_to_fine, read_along
 from eon_utils.models.optical_flow import box_filter, global_mean, solve_linear
 
-DEFAULT_WEIGHTS = (0.7, 0.05, 0.0, 0.0, 0.2)  # of the five hypotheses, where the past says nothing
+DEFAULT_WEIGHTS = (0.9, 0.05, 0.0, 0.0)  # of the four hypotheses, where the past says nothing
+ENDS = 3  # frames that are predicted: the one to come, and the last two
 GLOBAL_WEIGHT = 5.0  # of the whole frame in the fit, beside a place's own surroundings
 POOLED = 4  # side of the squares of pixels that share their weights
 RIDGE = 0.02  # pull towards the default, as a share of the hypotheses' mean square
 LEAST_SQUARE = 1e-5  # of differences; what is smaller says nothing
+
+
+class PastFit(NamedTuple):
+    """What classical flow predicts, fitted to the past."""
+
+    frame: Tensor  # (N, 3, H, W), shifted as the frames are
+    error: Tensor  # (N, 1, H, W): squared, of the plain prediction of the last frame
+    velocities: list[Tensor]  # of the frame to come, as `coarse_to_fine` gives them
+
+
+@torch.no_grad()
+def fit_to_past(pyramid: list[Tensor]) -> PastFit:
+    """The next frame from the last four, by classical flow, as far as that was right before.
+
+    The last two frames given are predicted too, each from the two before it. Four hypotheses are
+    fitted to these answers by ridge regression (`leave_one_out_weights`): the last frame along the
+    motion; the frame before it, along the motion; the first of them, blurred; the frame before, not
+    moved. A clip that stands still, flickers or moves unsteadily says so itself.
+
+    Args:
+        pyramid: fine to coarse, four frames (N, 4, 3, h, w) at each level, the last one first.
+    """
+    frames = pyramid[0]
+    count = len(frames)
+    pairs = [torch.cat([level[:, end : end + 2] for end in range(ENDS)]) for level in pyramid]
+    times = frames.new_tensor([-1.0, -2.0]).expand(ENDS * count, 2)
+    velocities = coarse_to_fine(pairs, times)
+    ways = times[:, :, None, None, None] * velocities[0][:, None]
+    reads = read_along(pairs[0], ways)  # (3 N, 2, 3, H, W)
+    last, before = pairs[0].unbind(1)  # (3 N, 3, H, W) each
+    moved, moved_before = reads.unbind(1)
+    hypotheses = [moved, moved_before, box_filter(moved, 1), before]
+    differences = torch.stack(hypotheses, 1) - last[:, None]  # (3 N, 4, 3, H, W)
+    future, *past = differences.unflatten(0, (ENDS, count)).unbind(0)
+    answers = torch.stack([frames[:, 0] - frames[:, 1], frames[:, 1] - frames[:, 2]])
+    default = frames.new_tensor(DEFAULT_WEIGHTS)
+    weights = leave_one_out_weights(torch.stack(past), answers, default)  # (N, 4, H, W)
+    frame = frames[:, 0] + (weights[:, :, None] * future).sum(1)
+    error = (past[0][:, 0] - answers[0]).square().mean(1, keepdim=True)
+    return PastFit(frame, error, [velocity[:count] for velocity in velocities])
 
 
 def ridge_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Classical flow between frames at any two times: least squares, from coarse to fine."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eon_utils.models.optical_flow import (
+    global_mean,
+    in_frame,
+    lucas_kanade,
+    remove_brightness_change,
+    upsample_flow,
+    warp,
+    window_mean,
+)
+
+ROUNDS = 4  # of smoothing in a step of least squares
+COARSEST_STEPS = 3  # of least squares
+STEPS = 1  # at the other levels
+RIVAL_STEPS = 2  # from the coarser level's velocity, and from rest
+ROUNDING = 1e-6
+
+
+@torch.no_grad()
+def coarse_to_fine(pyramid: list[Tensor], times: Tensor) -> list[Tensor]:
+    """How fast what is seen at each place at time 0 moves, found in two frames at other times.
+
+    At each level but the ends, steps of least squares start from the coarser level's velocity, and
+    from rest, and each place keeps what makes the frames more alike. Where a coarser level was
+    wrong, nobody is bound by it.
+
+    Args:
+        pyramid: fine to coarse, two frames (N, 2, 3, h, w) at each level.
+        times: of the two frames, (N, 2), different.
+
+    Returns:
+        Fine to coarse, (N, 2, h, w): (dx, dy) in pixels of the level for each step of time.
+    """
+    apart = times[:, 1] - times[:, 0]
+    apart = apart[:, None, None, None]  # (N, 1, 1, 1)
+    coarsest = pyramid[-1]
+    velocity = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[-2:])
+    velocity = _refine(coarsest, times, apart, velocity, COARSEST_STEPS)
+    velocities = [velocity]
+    for level in reversed(range(len(pyramid) - 1)):
+        pair = pyramid[level]
+        velocity = 2 * upsample_flow(velocity)
+        if level:  # full size is not worth the time
+            velocity = _refine_from_rest_too(pair, times, apart, velocity)
+        velocity = _refine(pair, times, apart, velocity, STEPS)
+        velocities.append(velocity)
+    return velocities[::-1]
+
+
+def read_along(frames: Tensor, ways: Tensor) -> Tensor:
+    """Frames (N, K, C, h, w), each read along a way of its own, (N, K, 2, h, w)."""
+    read = warp(frames.flatten(0, 1), ways.flatten(0, 1))
+    return read.unflatten(0, frames.shape[:2])
+
+
+def _ways(times: Tensor, velocity: Tensor) -> Tensor:
+    """The ways at a velocity (N, 2, h, w) to times (N, K), (N, K, 2, h, w)."""
+    return times[:, :, None, None, None] * velocity[:, None]
+
+
+def _refine(pair: Tensor, times: Tensor, apart: Tensor, velocity: Tensor, steps: int) -> Tensor:
+    """Steps of least squares, and no velocity above half a frame for each step of time."""
+    limit = max(velocity.shape[-2:]) / 2
+    for _ in range(steps):
+        velocity = velocity + _update(pair, times, apart, velocity)
+    return velocity.clamp(-limit, limit)
+
+
+def _refine_from_rest_too(pair: Tensor, times: Tensor, apart: Tensor, velocity: Tensor) -> Tensor:
+    """Steps from the velocity so far and steps from rest; each place keeps the better one.
+
+    Better is the one by which 7x7 pixels around a place, and the whole frame, are more alike.
+    """
+    pair = torch.cat([pair, pair])  # (2 N, 2, 3, h, w): from the velocity, from rest
+    times = torch.cat([times, times])
+    apart = torch.cat([apart, apart])
+    velocity = torch.cat([velocity, torch.zeros_like(velocity)])
+    for _ in range(RIVAL_STEPS):
+        velocity = velocity + _update(pair, times, apart, velocity)
+    first, second = read_along(pair, _ways(times, velocity)).unbind(1)  # (2 N, 3, h, w) each
+    difference = remove_brightness_change(first - second)
+    error = difference.square().sum(1, keepdim=True)  # (2 N, 1, h, w)
+    error = (error + ROUNDING).sqrt()
+    cost = window_mean(error, 3) + global_mean(error)
+    cost_moving, cost_from_rest = cost.chunk(2)
+    moving, from_rest = velocity.chunk(2)
+    return torch.where(cost_from_rest < cost_moving, from_rest, moving)
+
+
+def _update(pair: Tensor, times: Tensor, apart: Tensor, velocity: Tensor) -> Tensor:
+    """A step of least squares: the change of velocity that makes both frames alike.
+
+    Args:
+        pair: two frames, (N, 2, 3, h, w).
+        times: of them, (N, 2).
+        apart: time from the first to the second, (N, 1, 1, 1).
+        velocity: so far, (N, 2, h, w).
+
+    Returns:
+        (N, 2, h, w).
+    """
+    ways = _ways(times, velocity)  # (N, 2, 2, h, w)
+    first, second = read_along(pair, ways).unbind(1)  # (N, 3, h, w) each
+    change = lucas_kanade(first, second, apart * velocity, in_frame(ways), ROUNDS)
+    return change / apart
