@@ -38,6 +38,7 @@ STEPS = 1_000_000  # more than the seconds allow
 LOADER_STEPS = 10_000  # after which a loader begins anew
 PREDICT_BATCH = 12
 
+Clips = eon.ClipSource | eon.CachedClips
 Watch = Callable[[nn.Module, float], None]  # a model, after so many seconds of training
 
 
@@ -112,11 +113,11 @@ def endless(loader: DataLoader) -> Iterator[Tensor]:
 
 
 def run_rival(
-    name: str, title: str, cache: eon.CachedClips, test: Tensor, args: argparse.Namespace
+    name: str, title: str, clips: Clips, test: Tensor, args: argparse.Namespace
 ) -> tuple[nn.Module, Curve]:
     """Train and measure one of `rivals.SMALL`."""
     model = rivals.SMALL[name]().to(device())
-    mixture = eon.Mixture([cache], LOADER_STEPS * BATCH, args.seed, frames=CONTEXT + 1)
+    mixture = eon.Mixture([clips], LOADER_STEPS * BATCH, args.seed, frames=CONTEXT + 1)
     curve = Curve(title, test, first_frame)
     curve.measure(model, 0)
     steps = train_rival(model, DataLoader(mixture, BATCH), args.seconds, curve.watch)
@@ -126,11 +127,11 @@ def run_rival(
 
 
 def run_prior(
-    title: str, cache: eon.CachedClips, test: Tensor, args: argparse.Namespace
+    title: str, clips: Clips, test: Tensor, args: argparse.Namespace
 ) -> tuple[nn.Module, Curve]:
     """Train and measure the prior."""
     model = eon.Prior().to(device())
-    loader = train_prior.mixture_loader([cache], LOADER_STEPS, args.seed)
+    loader = train_prior.mixture_loader([clips], LOADER_STEPS, args.seed)
     curve = Curve(title, test, lambda prior, context: prior(context))
     curve.measure(model, 0)
 
@@ -139,7 +140,7 @@ def run_prior(
         assert isinstance(objective, train_prior.PredictionObjective)
         curve.watch(objective.prior, run.history.spent)
 
-    name = f"benchmark_{cache.name}"
+    name = f"benchmark_{clips.name}"
     _, trained = train_prior.train(
         model, loader, STEPS, name=name, seconds=args.seconds, watch=watch
     )
@@ -171,7 +172,7 @@ def main() -> None:
     curves = json.loads(args.out.read_text()) if args.out and args.out.exists() else []
     held_out = common.source_clips(args.clips)
     for source in args.on:
-        (cache,) = train_prior.training_clips(
+        (clips,) = train_prior.training_sources(
             args.seed, args.folder, args.scale, mixture={source: 1.0}
         )
         test = held_out[source]
@@ -182,9 +183,9 @@ def main() -> None:
             torch.manual_seed(args.seed)
             title = f"{source} {name}"
             if name == "prior":
-                model, curve = run_prior(title, cache, test, args)
+                model, curve = run_prior(title, clips, test, args)
             else:
-                model, curve = run_rival(name, title, cache, test, args)
+                model, curve = run_rival(name, title, clips, test, args)
             size = sum(parameter.numel() for parameter in model.parameters())
             row = {"on": source, "model": name, "parameters": size, "curve": curve.values}
             curves.append(row)

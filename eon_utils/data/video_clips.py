@@ -86,7 +86,8 @@ class VideoClips(ClipSource):
 
     The files are decoded when the source is made, in order, and kept small (shorter side 128
     pixels) as uint8 in a cache, where the next source finds them. Of a long file, stretches of 64
-    frames are kept. What can't be read is skipped with a warning that names it.
+    frames are kept. What can't be read is skipped with a warning that names it; texts beside the
+    videos (.csv, .json, .md, .txt) are not looked at.
 
     A clip spans no cut, no gap and no damaged place, and no frame in it repeats the one before, as
     where 30 frames a second are stored as 60. Its frames are 1/30 to 1/8 s apart, further where the

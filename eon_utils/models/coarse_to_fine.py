@@ -15,9 +15,10 @@ from eon_utils.models.optical_flow import (
     window_mean,
 )
 
-ROUNDS = 4  # of smoothing in a step of least squares
+ROUNDS = 8  # of smoothing in a step of least squares
 COARSEST_STEPS = 3  # of least squares
-STEPS = 1  # at the other levels
+STEPS = 1  # at the levels below it
+FINEST_STEPS = 2
 RIVAL_STEPS = 2  # from the coarser level's velocity, and from rest
 ROUNDING = 1e-6
 
@@ -46,9 +47,11 @@ def coarse_to_fine(pyramid: list[Tensor], times: Tensor) -> list[Tensor]:
     for level in reversed(range(len(pyramid) - 1)):
         pair = pyramid[level]
         velocity = 2 * upsample_flow(velocity)
-        if level:  # full size is not worth the time
+        steps = FINEST_STEPS
+        if level:
             velocity = _refine_from_rest_too(pair, times, apart, velocity)
-        velocity = _refine(pair, times, apart, velocity, STEPS)
+            steps = STEPS
+        velocity = _refine(pair, times, apart, velocity, steps)
         velocities.append(velocity)
     return velocities[::-1]
 

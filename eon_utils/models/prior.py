@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eon_utils.config import device
+from eon_utils.models.descriptors import summary, velocity_histogram
 from eon_utils.models.optical_flow import invert_flow
 from eon_utils.models.trajectory_net import (
     COLOURS,
@@ -190,8 +191,8 @@ class Prior(nn.Module):
             torch.Size([2, 3, 32, 48])
         """
         clips = self._checked(clips)
-        wanted = 0 not in times and len(set(times)) >= 2
-        if len(times) != clips.shape[1] or not wanted:
+        known = all(isfinite(time) and time != 0 for time in times)
+        if len(times) != clips.shape[1] or not known or len(set(times)) == 1:
             need = f"{clips.shape[1]} numbers, none of them 0, at least two different"
             raise ValueError(f"times={list(times)!r} must be {need}")
         return self._fill(clips, times)
@@ -227,36 +228,50 @@ class Prior(nn.Module):
     @property
     def feature_info(self) -> list[dict[str, Any]]:
         """Name, channels and stride of each map of `forward_features`, in timm's words."""
-        return [
-            {"module": f"level{level}", "num_chs": width + EXTRA, "reduction": 2**level}
-            for level, width in enumerate(self.config.decoder)
-        ]
+        info = []
+        for level, width in enumerate(self.config.decoder):
+            info.append(
+                {"module": f"motion{level}", "num_chs": width + EXTRA, "reduction": 2**level}
+            )
+        for level, width in enumerate(self.config.encoder, 1):
+            info.append(
+                {"module": f"looks{level}", "num_chs": width + COLOURS, "reduction": 2**level}
+            )
+        return info
 
     def forward_features(self, clips: Tensor) -> dict[str, Tensor]:
-        """What the decoder knows of the next frame, with gradients: see `feature_info`.
+        """What the network knows of a clip, with gradients: see `feature_info`.
 
         Args:
             clips: as `predict`.
 
         Returns:
-            Name -> map (N, C, H / stride, W / stride). The last four channels are the way to the
-            last frame and the bend of the trajectory, in pixels of that map.
+            Name -> map (N, C, H / stride, W / stride). "motion": what the decoder knows of the next
+            frame; the last four channels are the way to the last frame and the bend of the
+            trajectory, in pixels of that map. "looks": the last frame as it is encoded; the first
+            three channels are its colours.
 
         Raises:
             ValueError: as `predict`.
         """
-        levels = self.predict_motion(self._checked(clips)).levels[::-1]  # from the finest on
-        maps = {}
-        for info, level in zip(self.feature_info, levels, strict=True):
-            maps[info["module"]] = torch.cat([level.state, *level.trajectory], 1)
-        return maps
+        clips = self._checked(clips)
+        levels = self.predict_motion(clips).levels[::-1]  # from the finest on
+        looks = self.net.encode(clips[:, -1:])[1:]
+        maps = []
+        for level in levels:
+            maps.append(torch.cat([level.state, *level.trajectory], 1))
+        for level in looks[: len(self.config.encoder)]:
+            maps.append(level[:, 0])
+        names = [info["module"] for info in self.feature_info]
+        return dict(zip(names, maps, strict=True))
 
     @torch.no_grad()
     def features(self, clips: Tensor) -> Tensor:
         """One vector a clip, frozen: the same length for any T, H and W.
 
-        Of each map of `forward_features`, the means over the frame's quarters, and the standard
-        deviation over all of it.
+        How it moves: a histogram of the velocities in each quarter of the frame. How it looks:
+        mean, standard deviation and maximum of each channel of the last frame, as it is encoded at
+        half its size.
 
         Args:
             clips: as `predict`.
@@ -269,17 +284,14 @@ class Prior(nn.Module):
 
         Examples:
             >>> load_prior().features(torch.rand(2, 5, 3, 32, 48)).shape
-            torch.Size([2, 1940])
+            torch.Size([2, 213])
         """
         return _in_parts(self._features, self._checked(clips))
 
     def _features(self, clips: Tensor) -> Tensor:
-        vectors = []
-        for features in self.forward_features(clips).values():
-            quarters = F.adaptive_avg_pool2d(features, 2)  # (N, C, 2, 2)
-            deviation = features.flatten(2).std(2, correction=0)  # (N, C)
-            vectors += [quarters.flatten(1), deviation]
-        return torch.cat(vectors, 1)
+        motion = velocity_histogram(-self.predict_motion(clips).way)
+        looks = self.net.encode(clips[:, -1:])[1][:, 0]  # (N, C, H / 2, W / 2)
+        return torch.cat([motion, summary(looks)], 1)
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
         """The clips as the network takes them."""
@@ -296,7 +308,7 @@ class Prior(nn.Module):
             raise ValueError(f"the prior takes clips {wanted}, not {clips.dtype}")
         if clips.numel():
             low, high = clips.min().item(), clips.max().item()
-            if not (-OVERSHOOT <= low and high <= 1 + OVERSHOOT):  # not: nor for NaN
+            if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # not: nor for NaN
                 wanted = "of float in [0, 1] or uint8"
                 raise ValueError(f"the prior takes clips {wanted}, not from {low:g} to {high:g}")
         return clips.to(next(self.parameters()))

@@ -239,7 +239,7 @@ class TrajectoryNet(nn.Module):
         state = self.decoder[index](torch.cat(inputs, 1))  # (N, C, h, w)
         output = self.heads[index](state)  # (N, 10, h, w)
         change, gate, keep, more = output.split((4, 1, 1, SLOTS), 1)
-        way = trajectory.way.lerp(classical, torch.sigmoid(gate + CLASSICAL_GATE))
+        way = trajectory.way.lerp(classical, torch.sigmoid(gate + CLASSICAL_GATE).to(classical))
         bend = torch.sigmoid(keep + BEND_GATE) * trajectory.bend
         change = change * 0.5**index  # in pixels of the frame
         trajectory = _changed(Trajectory(way, bend), change)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from eon_utils.config import device
-from eon_utils.data.clips import CachedClips, ClipSource
 from eon_utils.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, photos
 from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_clips import video_files
@@ -21,9 +20,6 @@ from eon_utils.models.pca_autoencoder import Autoencoder, load_autoencoder
 from eon_utils.models.prior import load_prior
 from eon_utils.training.prior_score import PER_FILE, file_rows
 from eon_utils.training.run import TrainingRun
-
-if TYPE_CHECKING:
-    from eon_utils.training.train_prior import Recipe
 
 PIXELS = 64  # side of the pictures that a card judges by
 CLIPS = 48  # of each source that the prior's card judges by
@@ -64,9 +60,8 @@ def prior_card(
     path: Path,
     sha256: str,
     run: TrainingRun,
-    recipe: Recipe,
-    sources: Sequence[ClipSource | CachedClips],
     trained: Sequence[Mapping[str, Any]],
+    videos: Sequence[str] = (),
     score: str | Path | None = None,
 ) -> str:
     """The card of a prior.
@@ -75,17 +70,17 @@ def prior_card(
         path: of its weights.
         sha256: of that file.
         run: that trained it.
-        recipe: that shaped the training.
-        sources: that it was trained on.
-        trained: all trainings that it has had, as `Recipe.summary`.
+        trained: all trainings that it has had, that run's last, as `Recipe.summary`.
+        videos: folders or files that it was trained on.
         score: folder of videos that it is judged by, one by one.
 
     Returns:
         Markdown. No path of a folder is in it.
     """
-    mixture = recipe.weights()
+    size = trained[-1]["size"]
+    mixture = trained[-1]["mixture"]
     total = sum(mixture.values())
-    shares = [f"{source.name} {mixture[source.name] / total:.0%}" for source in sources]
+    shares = [f"{name} {weight / total:.0%}" for name, weight in mixture.items() if weight]
     head = ["", *SOURCES, *(f"{name}, SSIM" for name in SOURCES)]
     parameters = sum(parameter.numel() for parameter in load_prior(path).parameters())
     megabytes = path.stat().st_size / 1e6
@@ -102,7 +97,7 @@ SHA-256 `{sha256}`
 **What it is.** A network that reads a frame it was not given along the motion of others, from
 classical flow on: `eon_utils/models/prior.py`. What it is good and bad at: `data/prior.md`.
 
-**Trained on** clips of {recipe.size}x{recipe.size}, without labels; share of the draws:
+**Trained on** clips of {size}x{size}, without labels; share of the draws:
 {", ".join(shares)}. Flips, transposition, time reversed, other frame rates, enlargement, light and
 noise change them.
 
@@ -121,9 +116,9 @@ textures, photographs, games), PSNR in dB, then SSIM:
 """
     ]
     if score:
-        parts.append(_videos_judged_by(path, score, recipe.size))
-    if recipe.videos:
-        parts.append(_videos_trained_on(recipe.videos))
+        parts.append(_videos_judged_by(path, score, size))
+    if videos:
+        parts.append(_videos_trained_on(videos))
     parts.append("**Licence.** MIT, as the project.\n")
     return "\n".join(parts)
 

@@ -585,7 +585,7 @@ def ship(
         path = weights / "prior.safetensors"
         new = weights / "prior.new"  # a file that ships must not differ from its card for long
         sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
-        card = prior_card(new, sha256, run, recipe, sources, trained, score)
+        card = prior_card(new, sha256, run, trained, recipe.videos, score)
         new.replace(path)
         path.with_suffix(".md").write_text(card, encoding="utf-8")
         if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing

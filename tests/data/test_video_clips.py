@@ -213,7 +213,9 @@ def test_what_cannot_be_used_is_named_once(folder, tmp_path):
     film(folder / "good.mkv")
     film(folder / "short.mkv", ramp(3))
     film(folder / ".hidden.mkv")
-    (folder / "notes.txt").write_text("a shopping list\n" * 500)
+    (folder / "notes.dat").write_text("a shopping list\n" * 500)
+    for name in ("SOURCES.csv", "README.md", "about.JSON", "notes.txt"):  # plainly no videos
+        (folder / name).write_text("what the videos show\n")
     (folder / "deep").mkdir()
     (folder / "deep" / "empty.mp4").write_bytes(b"")
     with warnings.catch_warnings(record=True) as caught:
@@ -221,7 +223,7 @@ def test_what_cannot_be_used_is_named_once(folder, tmp_path):
         clips = videos(tmp_path)
     assert [file.pictures.name[:5] for group in clips.groups for file in group.films] == ["good_"]
     reasons = (
-        "notes.txt (not a video), short.mkv (3 frames, a clip needs 5), empty.mp4 (empty file)"
+        "notes.dat (not a video), short.mkv (3 frames, a clip needs 5), empty.mp4 (empty file)"
     )
     (warning,) = caught
     assert str(warning.message) == f"{folder}: 3 skipped, not usable as videos: {reasons}"

@@ -9,6 +9,8 @@ import pytest
 import torch
 from rivals import SMALL, ConvLSTM, SimVP
 
+import eon_utils as eon
+
 SCRIPTS = (
     "ablate_prior",
     "benchmark_clips",
@@ -57,10 +59,23 @@ def test_scripts_are_all_here(repo):
 
 def test_judging_the_prior(run):
     table = rows(run("judge_prior", "--clips", "2"))
-    assert [row[0] for row in table] == ["digits", "leaves", "pans", "games"]
+    assert [row[0] for row in table] == 2 * ["digits", "leaves", "pans", "games"]
+    assert [row[1] for row in table] == 4 * ["next"] + 4 * ["between"]
     for row in table:
-        copied, prior = (float(row[column].split(",")[0]) for column in (2, 6))
+        copied, prior = (float(row[column].split(",")[0]) for column in (3, 6))
         assert prior > copied
+
+
+def test_judging_the_prior_on_own_videos(run, tmp_path):
+    video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
+    film = eon.CameraPans(1, 16, 96, train=False).stack()[0]
+    pictures = list((255 * film).byte().permute(0, 2, 3, 1).numpy())
+    for name in ("a", "b"):
+        video_files.write(tmp_path / f"{name}.mp4", pictures)
+    table = rows(run("judge_prior", "--clips", "1", "--videos", str(tmp_path)))
+    files = [row[0] for row in table if row[1] == "between"][4:]
+    means = ["mean of files, 64", "mean of files, 128"]
+    assert files == ["a, 64", "b, 64", means[0], "a, 128", "b, 128", means[1]]
 
 
 def test_judging_transfer(run):
@@ -73,9 +88,9 @@ def test_ablating_the_prior(run, tmp_path):
     options = ["--seconds", "0.1", "--scale", "0.001", "--clips", "1", "--folder", str(tmp_path)]
     table = rows(run("ablate_prior", *options, "--only", "as it ships", "without games"))
     names = [row[0] for row in table]
-    assert names[0] == "as it ships"
+    assert names[:2] == ["as it ships", "not fitted to the past"]
     assert names[-2:] == ["not trained at all", "without games"]
-    assert table[0][-1] == "+0.00"
+    assert table[0][-2] == "+0.00"
 
 
 def test_benchmark_of_prediction(run, tmp_path):

@@ -160,6 +160,17 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
         assert torch.equal(a, b)
 
 
+def test_half_precision_learns_as_single_precision_does(tmp_path):
+    clips = MovingDigits(2, 7, 32).stack()
+    losses = []
+    for precision in train_prior.PRECISIONS:
+        fabric = train_prior.several_processes(precision=precision)
+        settings = {"name": precision, "folder": tmp_path, "fabric": fabric}
+        run, _ = train_prior.train(untrained(), clips, 4, **settings)
+        losses.append(run.history.loss)
+    assert np.allclose(*losses, rtol=0.05)
+
+
 def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
     start = tmp_path / "start.safetensors"
     save_prior(untrained(), start)
@@ -267,26 +278,23 @@ def test_bad_arguments_are_refused_before_anything_begins(words, message, tmp_pa
 
 def test_two_processes_from_the_command_line(tmp_path):
     (tmp_path / "two.py").write_text(SCRIPT)
-    words = "prior --mixture digits=1 --size 32 --width 4 --batch 4 --devices 2 --out out"
+    words = "prior --mixture digits=1 --size 32 --width 4 --batch 4 --steps 3 --hours 1 --devices 2"
+    words += " --out out"
 
-    def run(*more):
-        done = subprocess.run(
-            [sys.executable, "two.py", *words.split(), *more],
-            cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "EON_DEVICE": "cpu"},
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("The prior is in") == done.stdout.count("finished after") == 1
-        return done.stdout
-
-    assert "finished after 3 steps" in run("--steps", "3")
-    assert "resumed at step 3 of 5" in run("--steps", "5", "--hours", "1")
+    done = subprocess.run(
+        [sys.executable, "two.py", *words.split()],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "EON_DEVICE": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for said in ("No --videos", "starting anew", "finished after 3 steps", "The prior is in"):
+        assert done.stdout.count(said) == 1
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == ["prior.md", "prior.safetensors", "prior_best.safetensors"]
-    assert about(tmp_path / "out" / "prior.safetensors")["steps"] == 5
+    assert about(tmp_path / "out" / "prior.safetensors")["steps"] == 3
 
 
 def test_the_notebooks_take_it_as_it_ships():
