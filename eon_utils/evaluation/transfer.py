@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from eon_utils.evaluation.baselines import forward_flow
 from eon_utils.evaluation.metrics import EXACT, next_frame_psnr, psnr
-from eon_utils.models.optical_flow import box_filter, warp
+from eon_utils.models.optical_flow import window_mean, warp
 from eon_utils.models.prior import Prior
 
 BATCH = 8  # clips a step of fine-tuning
@@ -186,7 +186,7 @@ def _predict_with_trust(predict: Predict, clips: Tensor) -> tuple[Tensor, Tensor
     known = predict(clips[:, :-1]).clamp(0, 1)
     error = (known - clips[:, -1]).square().mean(1, keepdim=True)  # (N, 1, H, W)
     mean_error = error.mean((2, 3), keepdim=True)
-    trust = 1 / (box_filter(error, 3) + mean_error + 1e-4)
+    trust = 1 / (window_mean(error, 3) + mean_error + 1e-4)
     return predict(clips).clamp(0, 1), trust
 
 

@@ -15,7 +15,7 @@ from eon_utils.models.optical_flow import (
     window_mean,
 )
 
-ROUNDS = 8  # of smoothing in a step of least squares
+ROUNDS = 6  # of smoothing in a step of least squares
 COARSEST_STEPS = 3  # of least squares
 STEPS = 1  # at the levels below it
 FINEST_STEPS = 2

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eon_utils.models.coarse_to_fine import coarse_to_fine, read_along
-from eon_utils.models.optical_flow import box_filter, global_mean, solve_linear
+from eon_utils.models.optical_flow import window_mean, global_mean, solve_linear
 
 DEFAULT_WEIGHTS = (0.9, 0.05, 0.0, 0.0)  # of the four hypotheses, where the past says nothing
 ENDS = 3  # frames that are predicted: the one to come, and the last two
@@ -49,7 +49,7 @@ def fit_to_past(pyramid: list[Tensor]) -> PastFit:
     reads = read_along(pairs[0], ways)  # (3 N, 2, 3, H, W)
     last, before = pairs[0].unbind(1)  # (3 N, 3, H, W) each
     moved, moved_before = reads.unbind(1)
-    hypotheses = [moved, moved_before, box_filter(moved, 1), before]
+    hypotheses = [moved, moved_before, window_mean(moved, 1), before]
     differences = torch.stack(hypotheses, 1) - last[:, None]  # (3 N, 4, 3, H, W)
     future, *past = differences.unflatten(0, (ENDS, count)).unbind(0)
     answers = torch.stack([frames[:, 0] - frames[:, 1], frames[:, 1] - frames[:, 2]])
@@ -137,7 +137,7 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
 def _surroundings(x: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, h, w): means around each place, plus the weighted global mean."""
     pooled = F.avg_pool2d(x, POOLED)
-    return box_filter(pooled, 2) + GLOBAL_WEIGHT * global_mean(pooled)
+    return window_mean(pooled, 2) + GLOBAL_WEIGHT * global_mean(pooled)
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Recipe:
     batch: int = BATCH
     size: int = 64
     hours: float | None = None
-    lr: float = 1e-3
+    lr: float = 4e-4
     seed: int = 0
     start: str = ""
     scale: float = 1.0
@@ -395,7 +395,7 @@ def prior_run(
     steps: int,
     *,
     name: str = "prior",
-    lr: float = 1e-3,
+    lr: float = 4e-4,
     warmup: int = 200,
     **settings: Any,  # noqa: ANN401
 ) -> TrainingRun:
