@@ -200,7 +200,7 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--batch", type=int, default=16, help="clips a step, of all processes (default: 16)")
     add("--size", type=int, default=64, help="side of the frames, times 16 pixels (default: 64)")
     add("--width", type=int, default=24, help="channels at full size (default: 24)")
-    add("--lr", type=float, default=4e-4, help="learning rate (default: 4e-4)")
+    add("--lr", type=float, default=5e-4, help="learning rate (default: 5e-4)")
     add("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     text = "share of the clips that are made and kept (default: 1)"
     add("--scale", type=float, default=1.0, help=text)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from eon_utils.evaluation.baselines import forward_flow
 from eon_utils.evaluation.metrics import EXACT, next_frame_psnr, psnr
-from eon_utils.models.optical_flow import window_mean, warp
+from eon_utils.models.optical_flow import warp, window_mean
 from eon_utils.models.prior import Prior
 
 BATCH = 8  # clips a step of fine-tuning

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eon_utils.models.coarse_to_fine import coarse_to_fine, read_along
-from eon_utils.models.optical_flow import window_mean, global_mean, solve_linear
+from eon_utils.models.optical_flow import global_mean, solve_linear, window_mean
 
 DEFAULT_WEIGHTS = (0.9, 0.05, 0.0, 0.0)  # of the four hypotheses, where the past says nothing
 ENDS = 3  # frames that are predicted: the one to come, and the last two

@@ -38,7 +38,10 @@ BATCH = 16
 ALREADY_GOOD = 1e-4  # mean squared error of 40 dB: what is better counts no more
 LEVEL_WEIGHT = 0.15  # of the loss of each level's own blend, beside that of the frame
 AHEAD = 3  # frames that are predicted in a row
-QUESTIONS = ("next", "between", "next", "ahead", "between", "next", "between", "any")  # in turn
+QUESTIONS = (  # in turn
+    *("next", "between", "next", "between", "ahead", "between", "next", "between"),
+    *("next", "between", "next", "between", "ahead", "between", "next", "any"),
+)
 UNEVEN = 0.25  # share of the questions in between with one frame on each side
 WIDTH = 24  # channels at full size, of the shipped prior
 LEAST_WIDTH = 4
@@ -72,7 +75,7 @@ class Recipe:
     batch: int = BATCH
     size: int = 64
     hours: float | None = None
-    lr: float = 4e-4
+    lr: float = 5e-4
     seed: int = 0
     start: str = ""
     scale: float = 1.0
@@ -395,7 +398,7 @@ def prior_run(
     steps: int,
     *,
     name: str = "prior",
-    lr: float = 4e-4,
+    lr: float = 5e-4,
     warmup: int = 200,
     **settings: Any,  # noqa: ANN401
 ) -> TrainingRun:
