@@ -101,6 +101,7 @@ def _train_prior(args: Namespace) -> None:
         seed=args.seed,
         start=args.start,
         scale=args.scale,
+        precision=args.precision,
     )
     fabric = train_prior.several_processes(args.devices, args.num_nodes, args.precision)
     first = fabric.is_global_zero

@@ -188,13 +188,14 @@ class TrajectoryNet(nn.Module):
         """As `forward`, from frames that are encoded already."""
         times = times.to(pyramid[0])
         colours = [level[:, :, :COLOURS] for level in pyramid]
-        if fit:
-            past = fit_to_past(colours)
-            velocities = past.velocities
-        else:
-            past = None
-            pairs = [level[:, :2] for level in colours]
-            velocities = coarse_to_fine(pairs, times[:, :2])
+        past = None
+        with torch.autocast(times.device.type, enabled=False):  # least squares needs all digits
+            if fit:
+                past = fit_to_past(colours)
+                velocities = past.velocities
+            else:
+                pairs = [level[:, :2] for level in colours]
+                velocities = coarse_to_fine(pairs, times[:, :2])
         nearest = times[:, 0, None, None, None]
         levels: list[Level] = []
         for index in reversed(range(len(self.decoder))):

@@ -61,20 +61,27 @@ class PriorScore:
         size: side of the frames in pixels.
         folder: of videos; None: held-out clips of the sources that make them.
         best: file for the best state; None: none is kept.
+        states: folder for every state that it judges, by the step; None: they are not kept.
     """
 
     def __init__(
-        self, size: int, folder: str | Path | None = None, best: Path | None = None
+        self,
+        size: int,
+        folder: str | Path | None = None,
+        best: Path | None = None,
+        states: Path | None = None,
     ) -> None:
         self.size = size
         self.folder = folder
         self.best = best
+        self.states = states
+        self.done = 0
         self.too_early = False
 
     def follow(self, run: TrainingRun) -> None:
         """Leave out the steps in which next to nothing changes: the `watch` of `train`."""
-        done = run.done + 1  # it counts the step when the loop's body is through
-        self.too_early = done < min(FIRST, run.steps)
+        self.done = run.done + 1  # it counts the step when the loop's body is through
+        self.too_early = self.done < min(FIRST, run.steps)
 
     @cached_property
     def clips(self) -> dict[str, Tensor]:
@@ -112,6 +119,8 @@ class PriorScore:
         means = {task: sum(part[task] for part in parts) / len(parts) for task in TASKS}
         gains = {task: round(means[task] - self.flow[task], 4) for task in TASKS}
         self._keep_best(prior, sum(gains.values()) / len(gains))
+        if self.states is not None:
+            save_prior(prior, self.states / f"{self.done:07d}.safetensors", steps=self.done, **gains)
         return gains
 
     def _keep_best(self, prior: Prior, score: float) -> None:

@@ -66,6 +66,7 @@ class Recipe:
         seed: of clips, draws and the network as it is built.
         start: weights to go on from: "prior", the shipped ones, or a file; "": none.
         scale: share of the clips that are kept.
+        precision: "32-true" or "bf16-mixed".
     """
 
     videos: tuple[str, ...] = ()
@@ -79,6 +80,7 @@ class Recipe:
     seed: int = 0
     start: str = ""
     scale: float = 1.0
+    precision: str = "32-true"
 
     def weights(self) -> dict[str, float]:
         """Source -> how often a clip of it is drawn."""
@@ -118,6 +120,7 @@ class Recipe:
             "size": self.size,
             "lr": self.lr,
             "seed": self.seed,
+            "precision": self.precision,
             "mixture": self.weights(),
             "videos": [Path(path).resolve().name for path in self.videos],
         }
@@ -543,11 +546,13 @@ def ship(
     earlier = recipe.earlier()
     name = f"prior_{recipe.digest()}"
     best = folder / f"{name}_best.safetensors"
-    judge = PriorScore(recipe.size, score, best)
+    states = folder / f"{name}_states"
+    judge = PriorScore(recipe.size, score, best, states)
     if fabric.is_global_zero:
         _ = judge.clips  # what is wrong with them is said at once
         if not resume:
             best.unlink(missing_ok=True)
+            shutil.rmtree(states, ignore_errors=True)
     mixture = recipe.weights()
     # Before the launch: when the other processes begin, the first one has made the clips.
     sources = training_sources(
