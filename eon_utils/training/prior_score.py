@@ -119,9 +119,15 @@ class PriorScore:
         means = {task: sum(part[task] for part in parts) / len(parts) for task in TASKS}
         gains = {task: round(means[task] - self.flow[task], 4) for task in TASKS}
         self._keep_best(prior, sum(gains.values()) / len(gains))
-        if self.states is not None:
-            save_prior(prior, self.states / f"{self.done:07d}.safetensors", steps=self.done, **gains)
+        self._keep_state(prior, gains)
         return gains
+
+    def _keep_state(self, prior: Prior, gains: dict[str, float]) -> None:
+        if self.states is None:
+            return
+        file = self.states / f"{self.done:07d}.safetensors"
+        if self.done or not file.exists():  # resumed, it may be asked before it knows the step
+            save_prior(prior, file, steps=self.done, **gains)
 
     def _keep_best(self, prior: Prior, score: float) -> None:
         if self.best is None:

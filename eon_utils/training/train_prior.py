@@ -26,6 +26,7 @@ from eon_utils.data.video_clips import VideoClips
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
 from eon_utils.models.trajectory_net import SLOTS, Reading
 from eon_utils.models.weight_files import WEIGHTS, read_weights
+from eon_utils.training import recording
 from eon_utils.training.model_card import prior_card
 from eon_utils.training.prior_score import PriorScore
 from eon_utils.training.run import TrainingRun
@@ -594,8 +595,12 @@ def ship(
         new = weights / "prior.new"  # a file that ships must not differ from its card for long
         sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
         card = prior_card(new, sha256, run, trained, recipe.videos, score)
+        before = recipe.start_file().with_name(recording.FILE) if recipe.start else None
+        known = recording.training_film(before) if before and before.exists() else None
+        film = recording.film_of(states, run.history.loss, recipe.size, known)
         new.replace(path)
         path.with_suffix(".md").write_text(card, encoding="utf-8")
+        recording.write_film(film, weights / recording.FILE)
         if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
             shutil.copy(best, weights / "prior_best.safetensors")
     return run

@@ -1,0 +1,163 @@
+"""A training to look at: what a prior makes of clips never seen, from untrained to the end."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from eon_utils.config import device
+from eon_utils.data.sources import SOURCES
+from eon_utils.evaluation.metrics import psnr
+from eon_utils.models.prior import Prior, load_prior
+from eon_utils.models.weight_files import WEIGHTS, read_weights
+from eon_utils.training.history import History, to_uint8
+from eon_utils.training.prior_score import FRAMES, MIDDLE, TASKS
+
+FILE = "prior_training.safetensors"
+SHOWN = ("digits", "leaves", "pans")  # sources of which a frame may be part of the project
+TITLES = tuple(f"{source}, {task}" for task in TASKS for source in SHOWN)
+STATES = 32  # at most, of those that were judged
+CLIPS = 12  # of a source, of which one is shown
+LIVELY = 3  # the one that so many are livelier than
+SEED = 9
+QUALITY = 90  # of the WebP
+POINTS = 200  # of the curve
+
+
+def clips_to_show(size: int) -> Tensor:
+    """A lively held-out clip of each source, (3, 5, 3, size, size)."""
+    chosen = []
+    for name in SHOWN:
+        clips = SOURCES[name](CLIPS, FRAMES, size, SEED, train=False).stack()
+        liveliest_first = psnr(clips[:, MIDDLE], clips[:, MIDDLE + 1]).argsort()
+        chosen.append(clips[liveliest_first[LIVELY]])
+    return torch.stack(chosen)
+
+
+def pictures_of(prior: Prior, clips: Tensor) -> np.ndarray:
+    """The last frame of each clip by those before it, then the middle one by the others.
+
+    Args:
+        prior: that is asked.
+        clips: (N, 5, 3, H, W) in [0, 1].
+
+    Returns:
+        uint8 (2 * N, H, W, 3).
+    """
+    clips = clips.to(device())
+    following = prior.predict(clips[:, :-1])
+    middle = prior.between(clips[:, :MIDDLE], clips[:, MIDDLE + 1 :])
+    return to_uint8(torch.cat([following, middle]))
+
+
+def film_of(states: Path, loss: list[float], size: int, before: History | None = None) -> History:
+    """What the states of a training make of `clips_to_show`.
+
+    Args:
+        states: folder of them, as `PriorScore` keeps them.
+        loss: one value a step.
+        size: side of the frames in pixels.
+        before: the same of the training that this one went on from.
+
+    Returns:
+        Pictures and `measures` of at most 32 states, and both trainings' loss.
+    """
+    clips = clips_to_show(size)
+    target = to_uint8(torch.cat([clips[:, -1], clips[:, MIDDLE]]))
+    film = History(target=target)
+    if before is not None:
+        film.snapshot_steps += before.snapshot_steps
+        film.snapshots += before.snapshots
+        film.measures += before.measures
+        film.loss += before.loss
+    earlier = len(film.loss)
+    film.loss += loss
+    for file in sorted(states.glob("*.safetensors")):
+        about = read_weights("prior", "prior", file).about
+        film.snapshot_steps.append(earlier + about["steps"])
+        film.snapshots.append(pictures_of(load_prior(file), clips))
+        film.measures.append({task: about[task] for task in TASKS})
+    kept = np.linspace(0, len(film.snapshots) - 1, min(STATES, len(film.snapshots)))
+    for series in (film.snapshot_steps, film.snapshots, film.measures):
+        series[:] = [series[round(index)] for index in kept]  # pyright: ignore
+    return film
+
+
+def write_film(film: History, path: Path) -> None:
+    """Write pictures, measures and a smoothed loss of a training into one file, or nothing."""
+    assert film.target is not None
+    rows = np.stack([*film.snapshots, film.target])  # (S + 1, P, H, W, 3)
+    count, pictures, height, width, _ = rows.shape
+    sheet = rows.swapaxes(1, 2).reshape(count * height, pictures * width, 3)
+    packed = BytesIO()
+    Image.fromarray(sheet).save(packed, "WEBP", quality=QUALITY, method=6)
+    steps, values = _curve(film.loss)
+    tensors = {
+        "pictures": np.frombuffer(packed.getvalue(), np.uint8),
+        "steps": np.array(film.snapshot_steps),
+        "measures": np.array([[one[task] for task in TASKS] for one in film.measures], np.float32),
+        "curve_steps": steps,
+        "curve": values,
+    }
+    facts = {"shape": json.dumps([count, pictures, height, width]), "last": str(len(film.loss))}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, facts)
+    partial.replace(path)
+
+
+def training_film(path: str | Path | None = None) -> History:
+    """How the shipped prior learnt: pictures of clips never seen at steps of its training.
+
+    Args:
+        path: of a file that a training wrote beside its weights; None: the shipped one's.
+
+    Returns:
+        A history to scrub, of the six pictures `TITLES`. Its loss is smoothed. Its `measures` are
+        dB above optical flow on the videos by which the training was judged.
+
+    Raises:
+        ValueError: if the file is missing or damaged.
+
+    Examples:
+        >>> training_film().snapshots[0].shape
+        (6, 64, 64, 3)
+    """
+    file = Path(path) if path else WEIGHTS / FILE
+    try:
+        with safe_open(file, framework="np") as saved:
+            facts = saved.metadata()
+            tensors = {key: saved.get_tensor(key) for key in saved.keys()}  # noqa: SIM118
+        sheet = Image.open(BytesIO(tensors["pictures"].tobytes())).convert("RGB")
+        count, pictures, height, width = json.loads(facts["shape"])
+        rows = np.asarray(sheet).reshape(count, height, pictures, width, 3).swapaxes(1, 2)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        remedy = "`make prior` writes it beside the weights"
+        raise ValueError(f"{file.name} cannot be read as a training: {error}; {remedy}") from error
+    every = np.arange(int(facts["last"]))
+    measures = [dict(zip(TASKS, map(float, row), strict=True)) for row in tensors["measures"]]
+    return History(
+        loss=np.interp(every, tensors["curve_steps"], tensors["curve"]).tolist(),
+        snapshot_steps=tensors["steps"].tolist(),
+        snapshots=list(rows[:-1]),
+        measures=measures,
+        target=rows[-1],
+    )
+
+
+def _curve(loss: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Means of a loss over windows that grow with the step: steps and values, log-spaced."""
+    last = len(loss)
+    steps = np.unique(np.geomspace(1, last, POINTS).astype(int)) - 1
+    values = []
+    for step in steps:
+        reach = 4 + int(step) // 8
+        values.append(np.mean(loss[max(int(step) - reach, 0) : int(step) + reach + 1]))
+    return steps, np.array(values, np.float32)
