@@ -3,7 +3,6 @@
 import torch
 
 from eon_utils.models.optical_flow import (
-    box_filter,
     dominant_motion,
     in_frame,
     invert_flow,
