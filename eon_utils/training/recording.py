@@ -82,6 +82,8 @@ def film_of(states: Path, loss: list[float], size: int, before: History | None =
     film.loss += loss
     for file in sorted(states.glob("*.safetensors")):
         about = read_weights("prior", "prior", file).about
+        if before is not None and not about["steps"]:
+            continue  # the last one of the training before
         film.snapshot_steps.append(earlier + about["steps"])
         film.snapshots.append(pictures_of(load_prior(file), clips))
         film.measures.append({task: about[task] for task in TASKS})

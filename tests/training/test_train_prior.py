@@ -15,7 +15,7 @@ from safetensors import safe_open
 from eon_utils import MovingDigits, load_prior, save_prior
 from eon_utils.__main__ import main
 from eon_utils.data import video_clips
-from eon_utils.training import model_card, prior_score, train_prior
+from eon_utils.training import model_card, prior_score, recording, train_prior
 from eon_utils.training.train_prior import QUESTIONS, Recipe, draw_question, prediction_loss
 
 TINY = Recipe(mixture=(("digits", 1.0),), width=4, steps=3, batch=4, size=32, scale=1e-3)
@@ -184,6 +184,7 @@ def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
         "seed": 1,
         "start": str(start),
         "scale": 1.0,
+        "precision": "bf16-mixed",
     }
     length = {"steps": 9, "hours": 1.0}
     assert {*other, *length} == set(Recipe.__dataclass_fields__)
@@ -212,6 +213,11 @@ def test_the_recipe_makes_weights_and_card(quick):
         [],
         ["between", "next"],
     ]
+    film = recording.training_film(quick / "out" / recording.FILE)
+    assert film.snapshot_steps == [0, 3] and len(film.loss) == 3
+    assert film.measures[0].keys() == {"next", "between"}
+    assert film.measures[0] == pytest.approx(run.history.measures[0], abs=1e-4)
+    assert film.measures[1] == pytest.approx(run.history.measures[3], abs=1e-4)
     (trained,) = about(quick / "out" / "prior.safetensors")["trained"]
     assert trained["steps"] == 3 and trained["mixture"] == {"digits": 1} and trained["size"] == 32
 
@@ -293,7 +299,7 @@ def test_two_processes_from_the_command_line(tmp_path):
     for said in ("No --videos", "starting anew", "finished after 3 steps", "The prior is in"):
         assert done.stdout.count(said) == 1
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert made == ["prior.md", "prior.safetensors", "prior_best.safetensors"]
+    assert made == ["prior.md", "prior.safetensors", "prior_best.safetensors", recording.FILE]
     assert about(tmp_path / "out" / "prior.safetensors")["steps"] == 3
 
 
