@@ -58,17 +58,17 @@ def pictures_of(prior: Prior, clips: Tensor) -> np.ndarray:
     return to_uint8(torch.cat([following, middle]))
 
 
-def film_of(states: Path, loss: list[float], size: int, before: History | None = None) -> History:
+def film_of(states: Path, history: History, size: int, before: History | None = None) -> History:
     """What the states of a training make of `clips_to_show`.
 
     Args:
         states: folder of them, as `PriorScore` keeps them.
-        loss: one value a step.
+        history: of the training: its loss and seconds.
         size: side of the frames in pixels.
-        before: the same of the training that this one went on from.
+        before: what this returned for the training that this one went on from.
 
     Returns:
-        Pictures and `measures` of at most 32 states, and both trainings' loss.
+        Pictures and `measures` of at most 32 states, loss and seconds of both trainings.
     """
     clips = clips_to_show(size)
     target = to_uint8(torch.cat([clips[:, -1], clips[:, MIDDLE]]))
@@ -78,8 +78,11 @@ def film_of(states: Path, loss: list[float], size: int, before: History | None =
         film.snapshots += before.snapshots
         film.measures += before.measures
         film.loss += before.loss
+        film.seconds += before.seconds
     earlier = len(film.loss)
-    film.loss += loss
+    spent = film.spent
+    film.loss += history.loss
+    film.seconds += [spent + seconds for seconds in history.seconds]
     for file in sorted(states.glob("*.safetensors")):
         about = read_weights("prior", "prior", file).about
         if before is not None and not about["steps"]:
@@ -101,13 +104,14 @@ def write_film(film: History, path: Path) -> None:
     sheet = rows.swapaxes(1, 2).reshape(count * height, pictures * width, 3)
     packed = BytesIO()
     Image.fromarray(sheet).save(packed, "WEBP", quality=QUALITY, method=6)
-    steps, values = _curve(film.loss)
+    steps = np.unique(np.geomspace(1, len(film.loss), POINTS).astype(int)) - 1
     tensors = {
         "pictures": np.frombuffer(packed.getvalue(), np.uint8),
         "steps": np.array(film.snapshot_steps),
         "measures": np.array([[one[task] for task in TASKS] for one in film.measures], np.float32),
         "curve_steps": steps,
-        "curve": values,
+        "curve": np.array([_mean_around(film.loss, int(step)) for step in steps], np.float32),
+        "seconds": np.array([film.seconds[step] for step in steps]),
     }
     facts = {"shape": json.dumps([count, pictures, height, width]), "last": str(len(film.loss))}
     partial = path.with_suffix(".partial")
@@ -122,8 +126,9 @@ def training_film(path: str | Path | None = None) -> History:
         path: of a file that a training wrote beside its weights; None: the shipped one's.
 
     Returns:
-        A history to scrub, of the six pictures `TITLES`. Its loss is smoothed. Its `measures` are
-        dB above optical flow on the videos by which the training was judged.
+        A history to scrub, of the six pictures `TITLES`. Its loss is smoothed, its seconds are
+        interpolated. Its `measures` are dB above optical flow on the videos by which the training was
+        judged.
 
     Raises:
         ValueError: if the file is missing or damaged.
@@ -147,6 +152,7 @@ def training_film(path: str | Path | None = None) -> History:
     measures = [dict(zip(TASKS, map(float, row), strict=True)) for row in tensors["measures"]]
     return History(
         loss=np.interp(every, tensors["curve_steps"], tensors["curve"]).tolist(),
+        seconds=np.interp(every, tensors["curve_steps"], tensors["seconds"]).tolist(),
         snapshot_steps=tensors["steps"].tolist(),
         snapshots=list(rows[:-1]),
         measures=measures,
@@ -154,12 +160,8 @@ def training_film(path: str | Path | None = None) -> History:
     )
 
 
-def _curve(loss: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Means of a loss over windows that grow with the step: steps and values, log-spaced."""
-    last = len(loss)
-    steps = np.unique(np.geomspace(1, last, POINTS).astype(int)) - 1
-    values = []
-    for step in steps:
-        reach = 4 + int(step) // 8
-        values.append(np.mean(loss[max(int(step) - reach, 0) : int(step) + reach + 1]))
-    return steps, np.array(values, np.float32)
+def _mean_around(series: list[float], step: int) -> float:
+    """The mean over a window that grows with the step."""
+    reach = 4 + step // 8
+    window = series[max(step - reach, 0) : step + reach + 1]
+    return sum(window) / len(window)

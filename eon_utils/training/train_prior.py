@@ -597,7 +597,7 @@ def ship(
         card = prior_card(new, sha256, run, trained, recipe.videos, score)
         before = recipe.start_file().with_name(recording.FILE) if recipe.start else None
         known = recording.training_film(before) if before and before.exists() else None
-        film = recording.film_of(states, run.history.loss, recipe.size, known)
+        film = recording.film_of(states, run.history, recipe.size, known)
         new.replace(path)
         path.with_suffix(".md").write_text(card, encoding="utf-8")
         recording.write_film(film, weights / recording.FILE)

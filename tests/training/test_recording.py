@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from eon_utils import Prior, save_prior, scrub
+from eon_utils import History, Prior, save_prior, scrub
 from eon_utils.training import recording
 from eon_utils.training.train_prior import widened
+
+
+def history(steps):
+    return History(loss=[1.0] * steps, seconds=[0.5 * (step + 1) for step in range(steps)])
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def states(tmp_path_factory):
 
 
 def test_it_shows_what_each_state_makes_of_the_same_clips(states, tmp_path):
-    film = recording.film_of(states, [1.0] * 40, 32)
+    film = recording.film_of(states, history(40), 32)
     assert film.snapshot_steps == [0, 40] and len(film.snapshots) == 2
     assert film.target.shape == film.snapshots[0].shape == (len(recording.TITLES), 32, 32, 3)
     assert (film.snapshots[1] != film.snapshots[0]).mean() > 0.5
@@ -34,6 +38,7 @@ def test_it_shows_what_each_state_makes_of_the_same_clips(states, tmp_path):
     recording.write_film(film, path)
     read = recording.training_film(path)
     assert read.snapshot_steps == film.snapshot_steps and read.loss == pytest.approx(film.loss)
+    assert read.seconds == pytest.approx(film.seconds)
     assert read.measures[1] == pytest.approx({"next": 0.2, "between": 0.3})
     for was, now in zip(
         [*film.snapshots, film.target], [*read.snapshots, read.target], strict=True
@@ -43,9 +48,10 @@ def test_it_shows_what_each_state_makes_of_the_same_clips(states, tmp_path):
 
 
 def test_of_a_training_that_went_on_it_shows_both_parts(states):
-    first = recording.film_of(states, [1.0] * 40, 32)
-    both = recording.film_of(states, [0.5] * 40, 32, before=first)
+    first = recording.film_of(states, history(40), 32)
+    both = recording.film_of(states, history(40), 32, before=first)
     assert both.snapshot_steps == [0, 40, 80] and len(both.loss) == 80
+    assert both.seconds[39:41] == [20.0, 20.5] and both.spent == 40
     assert first.snapshot_steps == [0, 40], "the first one is as it was"
 
 
@@ -55,7 +61,7 @@ def test_of_many_states_some_are_kept_and_both_ends(tmp_path, monkeypatch):
     prior = widened(4)
     for step in range(6):
         save_prior(prior, tmp_path / f"{step:07d}.safetensors", steps=step, next=0.0, between=0.0)
-    film = recording.film_of(tmp_path, [1.0] * 5, 32)
+    film = recording.film_of(tmp_path, history(5), 32)
     assert film.snapshot_steps == [0, 2, 5]
     assert len(film.snapshots) == len(film.measures) == 3
 
