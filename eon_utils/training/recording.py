@@ -127,8 +127,8 @@ def training_film(path: str | Path | None = None) -> History:
 
     Returns:
         A history to scrub, of the six pictures `TITLES`. Its loss is smoothed, its seconds are
-        interpolated. Its `measures` are dB above optical flow on the videos by which the training was
-        judged.
+        interpolated. Its `measures` are dB above optical flow on the videos by which the training
+        was judged.
 
     Raises:
         ValueError: if the file is missing or damaged.
