@@ -122,7 +122,8 @@ def judge_less(table: Table, prior: eon.Prior, seed: int) -> None:
 def main() -> None:
     """Train and judge all variants."""
     options = common.parser(__doc__)
-    common.add_training_options(options, seconds=60)
+    common.add_training_options(options)
+    common.add_seconds_option(options, 60)
     common.add_videos_option(options)
     options.add_argument(
         "--only", nargs="+", choices=VARIANTS, default=VARIANTS, help="variants (all of them)"

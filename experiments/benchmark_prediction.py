@@ -151,7 +151,8 @@ def run_prior(
 def parse() -> argparse.Namespace:
     """The options."""
     options = common.parser(__doc__)
-    common.add_training_options(options, seconds=300)
+    common.add_training_options(options)
+    common.add_seconds_option(options, 300)
     options.add_argument(
         "--on",
         nargs="+",

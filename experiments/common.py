@@ -49,23 +49,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=description, formatter_class=as_it_is)
 
 
-def add_training_options(options: argparse.ArgumentParser, seconds: float) -> None:
-    """Options of the experiments that train.
-
-    Args:
-        options: to add them to.
-        seconds: of training, unless asked otherwise.
-    """
+def add_training_options(options: argparse.ArgumentParser) -> None:
+    """Options of the experiments that train."""
     folder = RUNS / "prior"
-    options.add_argument(
-        "--seconds", type=float, default=seconds, help=f"of each training ({seconds:g})"
-    )
     options.add_argument("--seed", type=int, default=0, help="of clips, draws and networks (0)")
     options.add_argument("--scale", type=float, default=1.0, help="share of the training clips (1)")
     options.add_argument(
         "--folder", type=Path, default=folder, help=f"where training clips are kept ({folder})"
     )
     add_clips_option(options)
+
+
+def add_seconds_option(options: argparse.ArgumentParser, default: float) -> None:
+    """How long a training takes."""
+    help_text = f"of each training ({default:g})"
+    options.add_argument("--seconds", type=float, default=default, help=help_text)
 
 
 def add_clips_option(options: argparse.ArgumentParser) -> None:

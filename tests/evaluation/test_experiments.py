@@ -17,6 +17,7 @@ SCRIPTS = (
     "benchmark_prediction",
     "judge_prior",
     "judge_transfer",
+    "scale_prior",
 )
 
 
@@ -91,6 +92,21 @@ def test_ablating_the_prior(run, tmp_path):
     assert names[:2] == ["as it ships", "not fitted to the past"]
     assert names[-2:] == ["not trained at all", "without games"]
     assert table[0][-2] == "+0.00"
+
+
+def test_scaling_the_prior(run, tmp_path):
+    video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
+    film = eon.CameraPans(1, 24, 96, train=False).stack()[0]
+    pictures = list((255 * film).byte().permute(0, 2, 3, 1).numpy())
+    (tmp_path / "clips").mkdir()
+    for number in range(4):
+        video_files.write(tmp_path / "clips" / f"{number}.mp4", pictures)
+    folder = str(tmp_path / "clips")
+    options = ["--videos", folder, "--score", folder, "--steps", "1", "--scale", "0.001"]
+    options += ["--folder", str(tmp_path), "--only", "0.1 million parameters", "half of it"]
+    table = rows(run("scale_prior", *options))
+    assert [row[2] for row in table] == ["0", "4", "2"], "real files"
+    assert int(table[1][1].replace(",", "")) < 200_000 < int(table[2][1].replace(",", ""))
 
 
 def test_benchmark_of_prediction(run, tmp_path):

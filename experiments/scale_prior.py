@@ -1,0 +1,99 @@
+"""How the prior's score grows with its size and with the real video that it sees.
+
+    python experiments/scale_prior.py --videos my_clips/ --score others/ [--steps 4000] [--seed 0]
+
+Prints a Markdown table: trainings from nothing, of equally many steps, and what each reaches on the
+videos that it is judged by: mean PSNR of the next frame and of the one in between, over that of
+optical flow, in dB. How it grows with hours is in the card and the recording of each training.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import common
+import torch
+
+from eon_utils.config import device
+from eon_utils.data.video_clips import video_files
+from eon_utils.training import train_prior
+from eon_utils.training.prior_score import TASKS, PriorScore
+
+
+class Variant(NamedTuple):
+    """A training of the table."""
+
+    width: int = train_prior.WIDTH
+    share: float = 1.0  # of the files of real video
+
+
+VARIANTS = {
+    "0.1 million parameters": Variant(width=6),
+    "0.3 million": Variant(width=10),
+    "1 million": Variant(width=18),
+    "as it ships": Variant(),
+    "3 million": Variant(width=32),
+    "no real video": Variant(share=0),
+    "an eighth of it": Variant(share=1 / 8),
+    "half of it": Variant(share=1 / 2),
+}
+
+
+def some_files(folders: list[Path], share: float) -> tuple[str, ...]:
+    """A share of the files, spread evenly over their names; all folders alike."""
+    files = sorted(str(path) for path in video_files([str(folder) for folder in folders]))
+    count = round(share * len(files))
+    return tuple(files[index * len(files) // count] for index in range(count))
+
+
+def train(variant: Variant, args: argparse.Namespace) -> tuple[train_prior.Prior, float, int]:
+    """Train a variant: the prior, the hours that it took, the files that it saw."""
+    files = some_files(args.videos, variant.share)
+    mixture = train_prior.default_mixture(videos=bool(files))
+    sources = train_prior.training_sources(
+        args.seed, args.folder, args.scale, common.SIZE, mixture, files
+    )
+    loader = train_prior.mixture_loader(sources, args.steps, args.seed, mixture)
+    torch.manual_seed(args.seed)
+    prior = train_prior.widened(variant.width)
+    fabric = train_prior.several_processes(precision=args.precision)
+    run, trained = train_prior.train(prior, loader, args.steps, name="scaling", fabric=fabric)
+    return trained, run.history.spent / 3600, len(files)
+
+
+def print_score(name: str, prior: train_prior.Prior, judge: PriorScore, *numbers: object) -> None:
+    """A row: what was trained, with what, and what it reaches."""
+    parameters = sum(parameter.numel() for parameter in prior.parameters())
+    gains = judge(train_prior.PredictionObjective(prior.eval().to(device())))
+    cells = [f"{gains[task]:+.2f}" for task in TASKS]
+    common.print_row(name, f"{parameters:,}", *numbers, *cells)
+
+
+def main() -> None:
+    """Train and judge all variants."""
+    options = common.parser(__doc__)
+    common.add_training_options(options)
+    options.add_argument(
+        "--videos", nargs="+", type=Path, required=True, help="folders of real video to train on"
+    )
+    options.add_argument("--score", type=Path, help="folder of videos to judge by (made clips)")
+    options.add_argument("--steps", type=int, default=4000, help="of each training (4000)")
+    options.add_argument(
+        "--precision", choices=train_prior.PRECISIONS, default="32-true", help="numbers (32-true)"
+    )
+    options.add_argument(
+        "--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="trainings (all)"
+    )
+    args = options.parse_args()
+    judge = PriorScore(common.SIZE, args.score)
+    common.print_head("", "parameters", "real files", "steps", "hours", *TASKS)
+    print_score("untrained", train_prior.widened(train_prior.WIDTH), judge, 0, 0, "0.00")
+    for name in args.only:
+        prior, hours, files = train(VARIANTS[name], args)
+        print_score(name, prior, judge, files, args.steps, f"{hours:.2f}")
+
+
+if __name__ == "__main__":
+    main()
