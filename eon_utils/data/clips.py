@@ -19,7 +19,6 @@ from torch.utils.data import (
     ConcatDataset,
     DataLoader,
     Dataset,
-    WeightedRandomSampler,
     default_collate as collate,
 )
 
@@ -213,17 +212,19 @@ class Mixture(Dataset[Tensor]):
         self.clips: ConcatDataset[Tensor] = ConcatDataset(self.sources)
         self.seed = seed
         self.frames = frames
-        clip_weights = []  # of each clip of all sources
+        parts = []  # the weight of each clip, by source
         for source, weight in zip(sources, _source_weights(sources, weights), strict=True):
-            clip_weights += [weight / len(source)] * len(source)
+            parts.append(torch.full((len(source),), weight / len(source), dtype=torch.double))
         generator = torch.Generator().manual_seed(seed)
-        self.indices = list(WeightedRandomSampler(clip_weights, draws, generator=generator))
+        # Not a sampler: millions of draws as Python's numbers take gigabytes.
+        indices = torch.multinomial(torch.cat(parts), draws, replacement=True, generator=generator)
+        self.indices = indices.numpy()
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, draw: int) -> Tensor:
-        index = self.indices[draw]
+        index = int(self.indices[draw])
         source = self.sources[bisect_right(self.clips.cumulative_sizes, index)]
         rng = np.random.default_rng((self.seed, draw))
         return augment(self.clips[index], rng, self.frames, source.reversible)
