@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import os
 import platform
 import random
@@ -14,6 +16,15 @@ if TYPE_CHECKING:  # imported where it is used, so that the command line answers
     import torch
 
 PRESETS = ("smoke", "laptop", "full")
+LARGEST_SEED = 2**32 - 1  # NumPy's generator takes no larger one
+DEFAULTS = {  # of parameters that are the same at every preset
+    "images": "",
+    "videos": "",
+    "dataset": "",
+    "weights": "",
+    "download": False,
+    "resume": False,
+}
 
 
 def find_root() -> Path:
@@ -53,17 +64,18 @@ def resolve(
 
     Args:
         preset: "smoke", "laptop" or "full".
-        seed: a whole number >= 0.
+        seed: a whole number from 0 to 2**32 - 1.
         table: name -> its values at (smoke, laptop, full).
         **overrides: values that win over the table's, unless they are None. They must have the type
-            of the table's value. A name outside the table is kept as it is; it counts as overridden
-            unless its value is empty.
+            of the table's value, or that of `DEFAULTS`; text is read as Python would read it, as
+            papermill hands over `-p resume false`. Whole numbers are above 0, others from 0 on. A
+            name that is in neither is kept as it is. It counts as overridden unless it is empty.
 
     Returns:
         The parameters as attributes, beside `preset`, `seed` and `overridden`, a list of names.
 
     Raises:
-        ValueError: for an unknown preset, or a number out of range.
+        ValueError: for an unknown preset, or a number that is out of range.
         TypeError: for a value of the wrong type.
 
     Examples:
@@ -76,24 +88,46 @@ def resolve(
     """
     if preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; choose one of {', '.join(PRESETS)}")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed={seed!r} must be a whole number >= 0")
+    whole = isinstance(seed, int) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed={seed!r} must be a whole number from 0 to {LARGEST_SEED}")
     column = PRESETS.index(preset)
     values = {name: row[column] for name, row in table.items()}
     overridden = []
     for name, value in overrides.items():
-        if name not in table:
-            values[name] = value
-            if value:
-                overridden.append(name)
-        elif value is not None and value != values[name]:
-            values[name] = _checked(name, value, values[name])
+        usual = values.get(name, DEFAULTS.get(name))
+        if value is None or usual is None:
+            values[name] = usual if value is None else value
+        else:
+            values[name] = _checked(name, value, usual)
+        if values[name] != usual and (name in table or values[name]):
             overridden.append(name)
     return Config(preset=preset, seed=seed, overridden=overridden, **values)
 
 
+def literal(text: str) -> object:
+    """What a text means in Python, in any case of true, false and none; else the text itself.
+
+    Examples:
+        >>> literal("false"), literal("(64, 48)"), literal("my_clips/")
+        (False, [64, 48], 'my_clips/')
+    """
+    words = {"true": "True", "false": "False", "none": "None"}
+    try:
+        value = ast.literal_eval(words.get(text.lower(), text))
+    except (ValueError, SyntaxError):
+        return text
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _checked(name: str, value: Any, like: Any) -> Any:  # noqa: ANN401
-    """`value`, which must be of the type of `like`: numbers are positive, a pair stays a pair."""
+    """`value`, which must be of the type of `like`, and in range; a pair stays a pair."""
+    if isinstance(like, str):
+        if not isinstance(value, str | os.PathLike):
+            raise TypeError(f"{name}={value!r} must be text, such as 'my_folder/'")
+        return os.fspath(value)
+    if isinstance(value, str):
+        value = literal(value)
     if isinstance(like, tuple):
         if not isinstance(value, list | tuple) or len(value) != len(like):
             raise TypeError(f"{name}={value!r} must be {len(like)} numbers, such as {list(like)}")
@@ -101,8 +135,9 @@ def _checked(name: str, value: Any, like: Any) -> Any:  # noqa: ANN401
     allowed = (int, float) if isinstance(like, float) else type(like)
     if not isinstance(value, allowed) or isinstance(value, bool) != isinstance(like, bool):
         raise TypeError(f"{name}={value!r} must be of type {type(like).__name__}, such as {like!r}")
-    is_number = isinstance(like, int | float) and not isinstance(like, bool)
-    if is_number and not value > 0:  # not so for nan either
+    if isinstance(like, float) and not 0 <= value < math.inf:  # not so for nan either
+        raise ValueError(f"{name}={value!r} must be a number from 0 on, such as {like!r}")
+    if isinstance(like, int) and not isinstance(like, bool) and value < 1:
         raise ValueError(f"{name}={value!r} must be greater than 0, such as {like!r}")
     return value
 

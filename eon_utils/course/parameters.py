@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import nbformat
 
-from eon_utils.config import PRESETS
+from eon_utils.config import PRESETS, literal, resolve
 
 KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -76,34 +76,40 @@ def _kinds(default: object, annotation: ast.expr | None) -> list[str]:
     return ["list" if kind == "tuple" else kind]
 
 
+def preset_table(notebook: Path) -> dict[str, Any]:
+    """The table that a notebook hands to `eon.resolve`, written as `dict(...)`; else nothing."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type != "code" or "eon.resolve(" not in cell.source:
+            continue
+        nodes = list(ast.walk(ast.parse(cell.source)))
+        named = {}
+        for node in nodes:
+            if isinstance(node, ast.Assign):
+                named[ast.unparse(node.targets[0])] = node.value
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        call = next(call for call in calls if ast.unparse(call.func) == "eon.resolve")
+        table = named.get(ast.unparse(call.args[2]), call.args[2])
+        if isinstance(table, ast.Call):
+            return {entry.arg: ast.literal_eval(entry.value) for entry in table.keywords}
+    return {}
+
+
 def parse_value(name: str, text: str, kinds: Sequence[str]) -> Any:  # noqa: ANN401
     """A parameter as it was typed on the command line, as one of `kinds`.
 
     Raises:
-        ValueError: for a value of another kind, or a negative number.
+        ValueError: for a value of another kind.
 
     Examples:
         >>> parse_value("size", "[64, 48]", ["int", "list", "None"])
         [64, 48]
     """
-    value = _literal(text)
+    value = literal(text)
     if any(_is_kind(value, kind) for kind in kinds):
-        if isinstance(value, int | float) and value < 0:
-            raise ValueError(f"{name}={text} is out of range: it must not be negative")
         return value
     if "str" in kinds:
         return text
     raise ValueError(f"{name}={text} has the wrong type: it must be {' or '.join(kinds)}")
-
-
-def _literal(text: str) -> object:
-    """What a text means in Python, in any case of true, false and none; else the text itself."""
-    words = {"true": "True", "false": "False", "none": "None"}
-    try:
-        value = ast.literal_eval(words.get(text.lower(), text))
-    except (ValueError, SyntaxError):
-        return text
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _is_kind(value: object, kind: str) -> bool:
@@ -124,7 +130,7 @@ def plan(
 
     Raises:
         ValueError: for an unknown preset, a parameter that none of the notebooks has, or a value of
-            the wrong type.
+            the wrong type or out of range, by the same rules as in the notebook (`resolve`).
     """
     if preset not in PRESETS:
         raise ValueError(f"preset {preset} is unknown; choose one of {', '.join(PRESETS)}")
@@ -137,7 +143,15 @@ def plan(
             message = f"unknown parameter {name}; these notebooks have: {', '.join(allowed)}"
             raise ValueError(message)
     settings = {**settings, "preset": preset}
-    return [(path, _changed(of_notebook, settings)) for path, of_notebook in known.items()]
+    planned = []
+    for path, of_notebook in known.items():
+        values = _changed(of_notebook, settings)
+        try:
+            resolve(**{"preset": preset, "seed": 0, "table": preset_table(path)} | values)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        planned.append((path, values))
+    return planned
 
 
 def _changed(known: Mapping[str, Parameter], settings: Mapping[str, str]) -> dict[str, Any]:

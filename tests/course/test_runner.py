@@ -125,6 +125,34 @@ def printed_in(path):
 
 
 @pytest.mark.parametrize(
+    ("notebook", "setting", "said"),
+    [
+        ("01", "units=0", "units=0 must be greater than 0"),
+        ("02", "size=64", "size=64 must be 2 numbers, such as"),
+        ("02", "size=[64, 0]", "size=0 must be greater than 0"),
+        ("02", "noise=-1", "noise=-1 must be a number from 0 on"),
+        ("03", "steps=0", "steps=0 must be greater than 0"),
+        ("04", "size=[64, 64]", "size=[64, 64] must be of type int"),
+        ("05", "seed=4294967296", "seed=4294967296 must be a whole number from 0 to"),
+        ("06", "steps=1.5", "steps=1.5 must be of type int"),
+    ],
+)
+def test_the_notebooks_own_rules_hold_before_they_run(repo, notebook, setting, said):
+    (path,) = (repo / "notebooks").glob(f"{notebook}_*.ipynb")
+    name, value = setting.split("=")
+    with pytest.raises(ValueError) as error:
+        plan([path], "smoke", {name: value})
+    assert str(error.value).startswith(said)
+
+
+def test_what_the_notebooks_take_is_planned(repo):
+    paths = sorted((repo / "notebooks").glob("*.ipynb"))
+    settings = {"noise": "0", "steps": "3", "resume": "false", "seed": "4294967295"}
+    planned = {path.name[:2]: values for path, values in plan(paths, "smoke", settings)}
+    assert planned["02"] == {"seed": 4294967295, "steps": 3, "noise": 0, "preset": "smoke"}
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (
@@ -135,7 +163,8 @@ def printed_in(path):
         (["-p", "steps=1.5"], ["steps=1.5", "int or None"]),
         (["-p", "size=abc"], ["size=abc", "int or float or list or None"]),
         (["-p", "seed=1e3"], ["seed=1e3", "int"]),
-        (["-p", "seed=-1"], ["seed=-1", "out of range"]),
+        (["-p", "seed=-1"], ["seed=-1 must be a whole number from 0 to 4294967295"]),
+        (["-p", "seed=4294967296"], ["seed=4294967296 must be a whole number from 0"]),
         (["-p", "resume=3"], ["resume=3", "bool"]),
         (["-p", "seed=true"], ["seed=true", "int"]),
         (["-p", "seed"], ["-p name=value"]),

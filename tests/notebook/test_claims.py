@@ -36,12 +36,27 @@ def test_resolve_takes_the_preset_and_the_overrides():
         ({"steps": True}, TypeError, "type int"),
         ({"steps": 0}, ValueError, "greater than 0"),
         ({"size": 64}, TypeError, "2 numbers"),
+        ({"noise": -0.1}, ValueError, "number from 0 on"),
+        ({"noise": float("nan")}, ValueError, "number from 0 on"),
+        ({"seed": 2**32}, ValueError, "from 0 to 4294967295"),
+        ({"resume": "maybe"}, TypeError, "resume='maybe' must be of type bool"),
+        ({"resume": 1}, TypeError, "resume=1 must be of type bool"),
+        ({"images": 3}, TypeError, "images=3 must be text"),
         ({"size": [64, "x"]}, TypeError, "type int"),
     ],
 )
 def test_resolve_refuses(given, error, says):
     with pytest.raises(error, match=says):
         resolve(**({"preset": "laptop", "seed": 0, "table": TABLE} | given))
+
+
+def test_text_is_read_as_papermill_hands_it_over():
+    given = {"resume": "false", "steps": "7", "size": "[64, 32]", "noise": 0, "images": None}
+    cfg = resolve("laptop", 0, TABLE, **given)
+    assert cfg.resume is False and cfg.steps == 7 and cfg.size == (64, 32)
+    assert cfg.noise == 0 and cfg.images == ""
+    assert cfg.overridden == ["steps", "size", "noise"]
+    assert resolve("laptop", 0, TABLE, resume="True").resume is True
 
 
 def test_claims_are_checked_by_one_rule(capsys):
