@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from eon_utils.config import ROOT
 from eon_utils.course.ledger import Row, markdown_table, pivot, read_ledger, write_ledger
 from eon_utils.course.outputs import VIEW, images
 from eon_utils.course.runner import make_empty, run, say, select
+from eon_utils.data.files import whole_file
 
 BEGIN = "<!-- ledger:begin -->"
 END = "<!-- ledger:end -->"
@@ -127,9 +127,8 @@ def code_hash(nb: NotebookNode) -> str:
 
 def replace(path: Path, nb: NotebookNode) -> None:
     """Write a notebook completely or not at all, and sign it."""
-    partial = path.with_suffix(".part")
-    nbformat.write(nb, partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        nbformat.write(nb, partial)
     NotebookNotary().sign(nb)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.utils.data import (
 )
 
 from eon_utils.data.augment import augment
+from eon_utils.data.files import check_room, whole_file
 
 CACHE_BATCH = 50  # clips that a worker makes at a time
 
@@ -141,16 +142,14 @@ class CachedClips(Dataset[Tensor]):
         settings = hashlib.sha256(repr(source).encode()).hexdigest()[:12]
         file = folder / f"{source.name}_{len(source)}_{source.size}_{settings}.npy"
         if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            # Of its own name, because another process may be making the same file.
-            partial = file.with_suffix(f".{uuid4().hex}.partial")
-            try:
+            # A full disk would end the process where the mapped file is written to.
+            check_room(
+                folder, math.prod(shape), f"the cache of {len(source):,} {source.name} clips"
+            )
+            with whole_file(file) as partial:
                 clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
                 self._make(clips, workers)
                 clips.flush()
-                partial.replace(file)
-            finally:
-                partial.unlink(missing_ok=True)
         self.clips = np.load(file, mmap_mode="r")
 
     def _make(self, clips: np.ndarray, workers: int | None) -> None:

@@ -1,10 +1,17 @@
-"""Your own files: those of a folder, and how they are named in messages."""
+"""Files: those of your own folders, and those that are written whole or not at all."""
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 NAMED = 20  # files that a message names, at most
+STALE = 24 * 3600  # seconds after which nobody writes to an unfinished file any more
+SPARE = 50e6  # bytes that are left free beside what is written
 
 
 def list_files(path: str | Path, parameter: str, wanted: str) -> list[Path]:
@@ -32,3 +39,43 @@ def name_some(items: list[str]) -> str:
     text = ", ".join(items[:NAMED])
     more = len(items) - NAMED
     return f"{text} and {more} more" if more > 0 else text
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place to write to. It takes the name `path` when all is written, and is gone otherwise.
+
+    The file is readable as any other of the user's. What writers left that were killed a day ago is
+    removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{path.name}.*.partial"):
+        if time.time() - left.stat().st_mtime > STALE:
+            left.unlink(missing_ok=True)
+    # Of its own name, because another process may be writing the same file.
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        partial.chmod(mode)  # safetensors writes files that nobody else may read
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_room(folder: Path, wanted: float, what: str) -> None:
+    """Raise an OSError where a disk has no room.
+
+    Args:
+        folder: to write to, or to be made.
+        wanted: bytes.
+        what: is written, for the error's message.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free - SPARE
+    if wanted > free:
+        need = f"{what} needs {wanted / 1e9:.1f} GB in {folder}, where {max(free, 0) / 1e9:.1f} GB"
+        raise OSError(f"{need} are free; make room, or ask for less")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from tqdm import tqdm
 
 from eon_utils.config import RUNS
 from eon_utils.data.clips import ClipSource
-from eon_utils.data.files import list_files, name_some
+from eon_utils.data.files import check_room, list_files, name_some, whole_file
 from eon_utils.data.video_decoding import (
     LONGEST_SIDE,
     ReadLog,
@@ -399,13 +398,12 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
     """
     interval = frame_interval(file)
     size = _small_size(file)
-    pictures.parent.mkdir(parents=True, exist_ok=True)
-    # Of its own name, because another process may be making the same file.
-    partial = pictures.with_suffix(f".{uuid4().hex}.partial")
     index = {"interval": interval, "times": [], "changes": [], "begins": []}
-    try:
+    shape = (int(kept.sum()), size[1], size[0], 3)
+    # A full disk would end the process where the mapped file is written to.
+    check_room(pictures.parent, math.prod(shape), f"what is kept of {file.name}")
+    with whole_file(pictures) as partial:
         # Sparse: frames that turn out not to be there take no room.
-        shape = (int(kept.sum()), size[1], size[0], 3)
         array = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
         last = -1
         for number, frame, change in _changes(file, size, interval):
@@ -419,11 +417,8 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
             index["changes"].append(round(change, 6))
             last = number
         array.flush()
-        partial.replace(pictures)
+    with whole_file(_index_of(pictures)) as partial:  # the last: what has an index, is whole
         partial.write_text(json.dumps(index))
-        partial.replace(_index_of(pictures))  # the last: what has an index, is whole
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _changes(

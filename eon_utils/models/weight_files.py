@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from eon_utils.data.files import whole_file
+
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -92,13 +94,11 @@ def write_weights(
         The file's SHA-256.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for key, tensor in model.state_dict().items():
         tensors[key] = tensor.detach().to("cpu", dtype).contiguous()
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {kind: json.dumps(about)})
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, {kind: json.dumps(about)})
     return _sha256(path)
 
 

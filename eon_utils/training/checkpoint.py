@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eon_utils.data.files import whole_file
 from eon_utils.training.history import History
 
 SERIES = ("loss", "accuracy", "seconds")
@@ -44,19 +45,13 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None
         facts: what it says of itself, `step` and `watched` (a fingerprint of the pictures) among
             it.
     """
-    partial = path.with_suffix(".partial")
     previous = path.with_suffix(".previous.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        whole = {key: value.detach().contiguous().cpu() for key, value in tensors.items()}
+    whole = {key: value.detach().contiguous().cpu() for key, value in tensors.items()}
+    with whole_file(path) as partial:
         save_file(whole, partial, facts)
         there = about(path)
         if there and not _outgrown(there, facts):
             path.replace(previous)
-        partial.replace(path)
-    except (OSError, SafetensorError):
-        partial.unlink(missing_ok=True)
-        raise
     if _outgrown(about(previous), facts):
         previous.unlink()
 

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from eon_utils.config import device
+from eon_utils.data.files import whole_file
 from eon_utils.data.sources import SOURCES
 from eon_utils.evaluation.metrics import psnr
 from eon_utils.models.prior import Prior, load_prior
@@ -114,9 +115,8 @@ def write_film(film: History, path: Path) -> None:
         "seconds": np.array([film.seconds[step] for step in steps]),
     }
     facts = {"shape": json.dumps([count, pictures, height, width]), "last": str(len(film.loss))}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, facts)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, facts)
 
 
 def training_film(path: str | Path | None = None) -> History:

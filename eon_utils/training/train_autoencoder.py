@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from eon_utils.config import RUNS, device, seed_everything
 from eon_utils.data.augment import turn
 from eon_utils.data.dead_leaves_images import dead_leaves_images
+from eon_utils.data.files import check_room, whole_file
 from eon_utils.data.photos import random_crops
 from eon_utils.models.pca_autoencoder import (
     CODE_SIZES,
@@ -74,10 +75,9 @@ def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
         model.channels = code_size
         rough[row] = _reconstructions(model, images)
     result = {"images": images, "rough": rough, "bases": model.local_pca.bases.cpu()}
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    save_file(result, partial)
-    partial.replace(file)
+    check_room(folder, images.numel() + rough.numel(), "the training pictures")
+    with whole_file(file) as partial:
+        save_file(result, partial)
     return result
 
 

@@ -158,7 +158,7 @@ def test_cached_clips_are_those_of_the_source_in_255ths(kept, workers, tmp_path)
     source = MovingDigits(7, frames=4, size=32, seed=2)
     cache = CachedClips(source, tmp_path if kept == "file" else None, workers)
     assert len(cache) == 7 and len(items(cache)) == 7 and cache.clips.dtype == np.uint8
-    assert (cache.name, cache.weight, cache.reversible) == ("digits", 1.0, True)
+    assert (cache.name, cache.weight, cache.reversible) == ("digits", source.weight, True)
     clips = torch.stack(items(cache))
     assert torch.equal(clips, in_255ths(source))
     assert clips.dtype == torch.float32 and (clips - source.stack()).abs().max() <= 0.5 / 255 + 1e-6

@@ -1,0 +1,58 @@
+"""Files that are written whole or not at all, where there is room for them."""
+
+import os
+import time
+from collections import namedtuple
+
+import pytest
+import torch
+
+from eon_utils import Prior, save_prior
+from eon_utils.data import files
+from eon_utils.data.files import check_room, whole_file
+
+
+def test_a_file_is_there_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with whole_file(path) as partial:
+        partial.write_text("all of it")
+        assert not path.exists() and partial.parent == path.parent
+    assert path.read_text() == "all of it" and list(path.parent.iterdir()) == [path]
+
+
+def test_what_was_there_stays_when_writing_fails(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("before")
+    with pytest.raises(OSError, match="No space left"), whole_file(path) as partial:
+        partial.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_after_a_day(tmp_path):
+    path = tmp_path / "file.txt"
+    old, new = (tmp_path / f"file.txt.{name}.partial" for name in ("old", "new"))
+    for left in (old, new):
+        left.write_text("half")
+    a_day_ago = time.time() - files.STALE - 1
+    os.utime(old, (a_day_ago, a_day_ago))
+    with whole_file(path) as partial:
+        partial.write_text("all of it")
+    assert sorted(tmp_path.iterdir()) == [path, new]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_others_may_read_weights_as_any_other_file(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    torch.manual_seed(0)
+    save_prior(Prior(encoder=(4, 4), decoder=(4, 4, 4), fusion=4), tmp_path / "mine.safetensors")
+    assert (tmp_path / "mine.safetensors").stat().st_mode == plain.stat().st_mode
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage(9e9, 8e9, 1e9))
+    check_room(tmp_path / "not" / "there" / "yet", 0.9e9, "a cache")
+    with pytest.raises(OSError, match=r"a cache needs 2.0 GB in .*, where 0.9 GB are free"):
+        check_room(tmp_path, 2e9, "a cache")
