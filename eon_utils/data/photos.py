@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from eon_utils.data.clips import check_whole
@@ -25,13 +25,25 @@ FOREIGN_PHOTOS = ("page", "text", "ihc", "retina", "hubble_deep_field", "moon")
 
 EVEN = (0.5, 0.5)  # shares of what is cropped away that lie on the left and above
 HEADS_KEPT = (0.5, 0.2)  # more is cropped below than above: heads are at the top
-LARGEST_16_BIT = 65535
-# What PIL raises for files that are broken or no pictures.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+BITS = (8, 10, 12, 14, 16)  # of whole numbers in files of gray pictures
+ORIENTATION = 0x0112  # EXIF's tag
+UPRIGHT = {  # its values
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -> Tensor:
     """One picture, upright, on white where transparent, scaled and cropped.
+
+    Gray values beyond 8 bits are scaled, and a warning says from where to where. Whole numbers
+    from 0 on: the largest number of 8, 10, 12, 14 or 16 bits is white, whichever all values fit.
+    Others: [0, 1] stays, else the lowest is black and the highest white. Holes (NaN) are black.
 
     Args:
         picture: of any mode.
@@ -45,9 +57,10 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
         >>> crop_to(Image.new("L", (30, 20)), (16, 8)).shape
         torch.Size([3, 8, 16])
     """
-    picture = ImageOps.exif_transpose(picture)
+    name = Path(getattr(picture, "filename", "")).name or "a picture"
+    picture = _upright(picture)
     if picture.mode.startswith(("I", "F")):
-        picture = _to_8_bits(picture)
+        picture = _to_8_bits(picture, name)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -59,12 +72,34 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """16-bit and float gray, scaled: PIL would clip it."""
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned by its EXIF tag. A tag beside it that is damaged does no harm, unlike in PIL's own."""
+    try:
+        method = UPRIGHT.get(picture.getexif().get(ORIENTATION, 1))
+    except Exception:  # PIL's errors for damaged tags share no base class
+        method = None
+    return picture if method is None else picture.transpose(method)
+
+
+def _to_8_bits(picture: Image.Image, name: str) -> Image.Image:
+    """Whole numbers of more than 8 bits, and float: PIL would clip them."""
     values = np.asarray(picture, dtype=np.float64)
-    white = LARGEST_16_BIT if picture.mode.startswith("I") else max(values.max(), 1e-9)
-    gray = 255 * np.clip(values / white, 0, 1)
-    return Image.fromarray(gray.astype("uint8"))
+    holes = ~np.isfinite(values)
+    known = values[~holes]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    whole = picture.mode.startswith("I")
+    if whole and low >= 0:
+        whites = [2.0**bits - 1 for bits in BITS if high < 2**bits]
+        black, white = 0.0, whites[0] if whites else high
+    elif not whole and low >= 0 and high <= 1:
+        black, white = 0.0, 1.0
+    else:
+        black, white = low, max(high, low + 1e-9)
+    values_are = f"its values go from {low:g} to {high:g}"
+    warnings.warn(f"{name}: {values_are}; {black:g} is black, {white:g} white", stacklevel=2)
+    values[holes] = black
+    gray = 255 * np.clip((values - black) / (white - black), 0, 1)
+    return Image.fromarray(gray.round().astype("uint8"))
 
 
 @lru_cache(maxsize=32)
@@ -204,8 +239,8 @@ def photo_folder(
         try:
             pictures.append(_read_picture(file, size))
             names.append(file.stem)
-        except UNREADABLE as error:
-            skipped.append(f"{file.name} ({type(error).__name__})")
+        except Exception as error:  # whatever a decoder raises: the others are read
+            skipped.append(f"{file.name} ({_reason(file, error)})")
     if skipped:
         unreadable = f"{len(skipped)} skipped, not readable as pictures: {', '.join(skipped)}"
         warnings.warn(f"{path}: {unreadable}", stacklevel=2)
@@ -213,6 +248,19 @@ def photo_folder(
         formats = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
         raise ValueError(f"images={str(path)!r} holds no readable picture; {formats}")
     return torch.stack(pictures), names
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """Why a file is no picture, in a user's words."""
+    if file.suffix.lower() in (".heic", ".heif"):
+        return f"{file.suffix[1:].upper()} is not read: save it as JPEG or PNG"
+    if isinstance(error, Image.DecompressionBombError):
+        return "more pixels than are safe to decode"
+    if isinstance(error, UnidentifiedImageError):
+        return "empty" if not file.stat().st_size else "no picture of a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "cut off" if "truncated" in str(error).lower() else "cannot be decoded"
 
 
 def _read_picture(file: Path, size: tuple[int, int]) -> Tensor:

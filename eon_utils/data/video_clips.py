@@ -28,6 +28,7 @@ from eon_utils.data.video_decoding import (
     decode,
     frame_interval,
     shown_size,
+    unread_reason,
 )
 from eon_utils.data.video_folder import (
     AROUND,
@@ -241,8 +242,6 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
         FileNotFoundError: for a folder that does not exist.
         ValueError: where no file is left.
     """
-    from av.error import FFmpegError
-
     files = video_files(folders)
     most = _frames_per_file(len(files))
     films = []
@@ -250,10 +249,8 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
     for file in tqdm(files, "videos", disable=None, leave=False, delay=1):
         try:
             films.append(_film(file, cache, most, frames))
-        except FFmpegError:
-            skipped.append(f"{file.name} (cannot be decoded)")
-        except (OSError, ValueError) as error:
-            skipped.append(f"{file.name} ({getattr(error, 'strerror', None) or error})")
+        except Exception as error:  # whatever a decoder raises: the others are read
+            skipped.append(f"{file.name} ({unread_reason(error)})")
     if not films:
         reasons = f": {name_some(skipped)}" if skipped else ", no file at all"
         raise ValueError(f"folders={folders!r} hold no usable video{reasons}")

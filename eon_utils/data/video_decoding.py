@@ -186,6 +186,16 @@ def decode(file: Path, log: ReadLog) -> Iterator[DecodedFrame]:
             log.damaged |= not intact
 
 
+def unread_reason(error: Exception) -> str:
+    """Why a file can't be read, in a user's words: the course's own, or the system's."""
+    from av.error import FFmpegError
+
+    ours = isinstance(error, ValueError | OSError) and not isinstance(error, FFmpegError)
+    if not ours:
+        return "cannot be decoded"
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _time(video: OpenVideo, frame: VideoFrame) -> float | None:
     """A frame's time stamp in seconds. AVI has none for display: FFmpeg guesses them."""
     stamp = frame.dts if video.container.format.name == "avi" else frame.pts

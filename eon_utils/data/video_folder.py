@@ -15,7 +15,13 @@ from torch import Tensor
 
 from eon_utils.data.clips import check_whole
 from eon_utils.data.files import list_files, name_some
-from eon_utils.data.video_decoding import ReadLog, decode, frame_interval, to_picture
+from eon_utils.data.video_decoding import (
+    ReadLog,
+    decode,
+    frame_interval,
+    to_picture,
+    unread_reason,
+)
 
 AROUND = 4  # frames before and after a difference, with which it is compared
 PARTS = 16  # a side, in which pictures are compared
@@ -142,8 +148,6 @@ def read_clips(
     Of more files than clips those are read first that are spread evenly over the list. The others
     stand in for what is skipped.
     """
-    from av.error import FFmpegError
-
     limit = request.limit
     clips: dict[int, list[NamedClip]] = {}  # by the number of the file, as are the next ones
     skipped: dict[int, str] = {}
@@ -158,10 +162,8 @@ def read_clips(
         try:
             clips[index], file_remarks = _file_clips(file, request)
             remarks += file_remarks
-        except FFmpegError:
-            skipped[index] = f"{file.name} (cannot be decoded)"
-        except (OSError, ValueError) as error:
-            skipped[index] = f"{file.name} ({getattr(error, 'strerror', None) or error})"
+        except Exception as error:  # whatever a decoder raises: the others are read
+            skipped[index] = f"{file.name} ({unread_reason(error)})"
         _thin_fullest(clips, SPARE * limit)
     reasons = [skipped[index] for index in sorted(skipped)]
     return _even_shares(clips, limit), reasons, sorted(remarks)

@@ -1,5 +1,6 @@
 """Photographs, their crops and your own pictures: what they promise."""
 
+import struct
 import warnings
 from itertools import compress
 
@@ -95,14 +96,92 @@ def test_folder_reads_what_people_have(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.warns(UserWarning, match="3 skipped") as caught:
         pictures, names = photo_folder(tmp_path, (48, 32))
-    text = str(caught[0].message)
-    assert all(name in text for name in ("h_truncated.jpg", "i_text.png", "j_empty.jpg"))
+    (text,) = (str(one.message) for one in caught if "skipped" in str(one.message))
+    assert "h_truncated.jpg (cut off), i_text.png (no picture of a known format)" in text
+    assert "j_empty.jpg (empty)" in text
     assert len(names) == 7 and pictures.shape == (7, 3, 32, 48)
     assert pictures.min() >= 0 and pictures.max() <= 1
     assert pictures[names.index("d_transparent")].min() == 1  # put on white
     gray = pictures[names.index("b_gray")]
     assert (gray - pictures[names.index("e_16bit")]).abs().max() < 0.01
     assert torch.equal(gray[0], gray[2])
+
+
+GRAY = np.linspace(0, 1, 12 * 16).reshape(12, 16)
+
+
+@pytest.mark.parametrize(
+    ("values", "says", "black", "white"),
+    [
+        ((4095 * GRAY).astype("uint16"), "0 to 4095; 0 is black, 4095 white", 0, 1),
+        ((1000 * GRAY).astype("uint16"), "0 to 1000; 0 is black, 1023 white", 0, 1000 / 1023),
+        ((65535 * GRAY).astype("uint16"), "0 to 65535; 0 is black, 65535 white", 0, 1),
+        ((200 * GRAY).astype("int32"), "0 to 200; 0 is black, 255 white", 0, 200 / 255),
+        ((2000 * GRAY - 1000).astype("int32"), "-1000 to 1000; -1000 is black, 1000", 0, 1),
+        ((1e6 * GRAY).astype("int32"), "0 to 1e.06; 0 is black, 1e.06 white", 0, 1),
+        (GRAY.astype("float32"), "0 to 1; 0 is black, 1 white", 0, 1),
+        (0.5 * GRAY.astype("float32"), "0 to 0.5; 0 is black, 1 white", 0, 0.5),
+        (40 * GRAY.astype("float32") - 20, "-20 to 20; -20 is black, 20 white", 0, 1),
+        (7 * np.ones((12, 16), "float32"), "7 to 7; 7 is black", 0, 0),
+        (np.full((12, 16), np.nan, "float32"), "0 to 1; 0 is black", 0, 0),
+    ],
+)
+def test_gray_beyond_8_bits_is_scaled_and_said(tmp_path, values, says, black, white):
+    Image.fromarray(values).save(tmp_path / "scan.tif")
+    with pytest.warns(UserWarning, match=rf"scan.tif: its values go from {says}"):
+        pictures, _ = photo_folder(tmp_path, (16, 12))
+    assert pictures[0, 0, 0, 0] == pytest.approx(black, abs=0.01)
+    assert pictures[0, 0, -1, -1] == pytest.approx(white, abs=0.01)
+
+
+def test_holes_are_black(tmp_path):
+    depth = 5 + GRAY.astype("float32")
+    depth[4:8, 4:8] = np.nan
+    Image.fromarray(depth).save(tmp_path / "depth.tif")
+    with pytest.warns(UserWarning, match="depth.tif"):
+        pictures, _ = photo_folder(tmp_path, (16, 12))
+    assert pictures[0, 0, 5:7, 5:7].max() == 0 and pictures[0, 0, -1, -1] == 1
+
+
+def test_a_damaged_tag_beside_the_orientation_does_no_harm(tmp_path):
+    picture = Image.new("RGB", (40, 20), "white")
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "phone.jpg", exif=exif)
+    data = (tmp_path / "phone.jpg").read_bytes()
+    at = data.index(b"Exif")
+    for start in range(at + 6, at + 28):  # in the tags; the pixels are whole
+        broken = data[:start] + b"\xff\xff\xff\xff" + data[start + 4 :]
+        (tmp_path / f"broken_{start}.jpg").write_bytes(broken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pictures, names = photo_folder(tmp_path, (16, 16), limit=99)
+    assert len(names) == 23 and pictures.min() > 0.95
+
+
+@pytest.mark.parametrize("name", ["photo.HEIC", "photo.heif"])
+def test_formats_of_phones_get_a_reason_that_helps(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    with (
+        pytest.warns(UserWarning, match="is not read: save it as JPEG or PNG"),
+        pytest.raises(ValueError, match="no readable picture"),
+    ):
+        photo_folder(tmp_path, (16, 16))
+
+
+def test_no_error_of_a_decoder_ends_the_reading(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    read = module._read_picture
+
+    def raise_on_a(file, size):
+        if file.name == "a.png":
+            raise struct.error("argument out of range")
+        return read(file, size)
+
+    monkeypatch.setattr(module, "_read_picture", raise_on_a)
+    with pytest.warns(UserWarning, match=r"1 skipped.*a.png \(cannot be decoded\)"):
+        assert photo_folder(tmp_path, (16, 16))[1] == ["b"]
 
 
 def test_folder_turns_pictures_upright(tmp_path):
