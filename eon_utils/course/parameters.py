@@ -26,7 +26,7 @@ KINDS_OF_NONE = [
     "list",
     "None",
 ]  # where the default is a plain None
-OWN_FILES = ("images", "videos")  # parameters that name a folder of the user's
+OWN_FILES = ("images", "videos", "weights")  # parameters that name files of the user's
 
 
 class Parameter(NamedTuple):

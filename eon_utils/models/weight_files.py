@@ -37,7 +37,7 @@ def read_weights(kind: str, name: str, path: str | Path | None = None) -> Weight
         ValueError: if there is no such file, if it is damaged or holds something else, or if a
             shipped one is not the one that its model card names (SHA-256).
     """
-    file = Path(path) if path else WEIGHTS / f"{name}.safetensors"
+    file = Path(path).expanduser() if path else WEIGHTS / f"{name}.safetensors"
     if not file.exists():
         shipped = sorted(WEIGHTS.glob(f"{kind}*.safetensors"))
         names = [other.stem.removeprefix(f"{kind}_") for other in shipped]

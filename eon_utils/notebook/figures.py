@@ -67,7 +67,7 @@ def contact_sheet(
             levels = psnr(pictures, against[: len(pictures)]).tolist()
             for ax, level in zip(row, levels, strict=False):
                 note = "exact" if math.isinf(level) else f"{level:.1f} dB"
-                ax.set_xlabel(note, fontsize=10, labelpad=3)
+                ax.set_xlabel(note, fontsize=10, labelpad=3, parse_math=False)
     return fig
 
 
@@ -203,10 +203,10 @@ def _grid(
     for ax in axes.flat:
         _bare(ax)
     for ax, name in zip(axes[:, 0], rows, strict=True):
-        ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=pad)
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=pad, parse_math=False)
     first = next(iter(rows.values()))
     for ax, title in zip(axes[0, : len(first)], titles, strict=False):
-        ax.set_title(title)
+        ax.set_title(title, parse_math=False)
     return fig, axes
 
 
@@ -256,7 +256,7 @@ def panels(
     fig, axes = plt.subplots(rows, columns, squeeze=False, figsize=figsize)
     used = list(axes.flat[: len(titles)])
     for ax, title in zip(used, titles, strict=True):
-        ax.set_title(title)
+        ax.set_title(title, parse_math=False)
     for ax in axes.flat[len(titles) :]:
         ax.set_visible(False)
     return fig, used

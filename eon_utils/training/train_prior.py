@@ -98,7 +98,11 @@ class Recipe:
 
     def start_file(self) -> Path:
         """The file of the weights to go on from."""
-        return WEIGHTS / "prior.safetensors" if self.start == "prior" else Path(self.start)
+        return (
+            WEIGHTS / "prior.safetensors"
+            if self.start == "prior"
+            else Path(self.start).expanduser()
+        )
 
     def earlier(self) -> list[dict[str, Any]]:
         """The trainings that the weights to go on from have had, as `summary`."""

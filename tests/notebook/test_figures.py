@@ -45,6 +45,18 @@ def test_sheets_and_architecture_draw():
         plt.close(fig)
 
 
+@pytest.mark.parametrize("name", ["cost $5 to $7", "$\\badmath$", "50 % _under_ ^over^"])
+def test_any_name_is_shown_as_it_is(name):
+    pictures = torch.rand(1, 3, 24, 32)
+    sheets = [eon.contact_sheet({name: pictures}, [name])]
+    sheets.append(eon.heat_sheet({name: pictures[:, 0]}, [name]))
+    sheets.append(eon.motion_sheet(pictures, {name: torch.rand(1, 2, 24, 32)}, [name]))
+    for fig in sheets:
+        rendered(fig)
+        said = [ax.get_title() for ax in fig.axes] + [ax.get_ylabel() for ax in fig.axes]
+        assert name in said
+
+
 def test_running_median_keeps_length_and_level():
     assert len(eon.smooth([1.0, 100.0, 1.0, 1.0, 1.0], 3)) == 5
     assert eon.smooth([1.0, 100.0, 1.0, 1.0, 1.0], 3).max() == 1
