@@ -29,17 +29,18 @@ def source_clips(count: int, frames: int = FRAMES) -> dict[str, Tensor]:
     return clips
 
 
-def own_clips(folder: Path, size: int) -> dict[str, Tensor]:
+def own_clips(folder: Path, size: int, per_file: int = 24) -> dict[str, Tensor]:
     """Clips of your own videos.
 
     Args:
         folder: of videos.
         size: side of the frames in pixels.
+        per_file: clips of a file, at most.
 
     Returns:
-        Name of a file -> at most 24 clips, (N, 6, 3, size, size) in [0, 1].
+        Name of a file -> clips (N, 6, 3, size, size) in [0, 1].
     """
-    videos = eon.score_clips(folder, FRAMES, size, per_file=24)
+    videos = eon.score_clips(folder, FRAMES, size, per_file)
     return {file: clips.to(device()) for file, clips in videos.items()}
 
 
