@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eon_utils.config import device
+from eon_utils.models.inputs import check_tensor, in_unit_range, unbatched
 from eon_utils.models.weight_files import load_tensors, read_weights, write_weights
 
 COLOURS = 3
@@ -23,6 +24,7 @@ FOLDED = COLOURS * FOLD * FOLD
 IMAGE_AXES = 4  # (N, C, H, W)
 SAMPLE = 3000  # cells among which those most alike are looked for
 ALIKE = 400  # cells that a basis starts from
+TAKES = "Autoencoder takes images"  # how errors of what it is given begin
 RENAMED = {  # parts of an `Autoencoder` in older files
     "bank.": "local_pca.",
     "fold_in.": "conv_in.",
@@ -265,13 +267,19 @@ class Autoencoder(nn.Module):
     def encode(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Images -> the code (N, channels, H/8, W/8); with skips, also these, (N, S, H/4, W/4).
 
+        Images may also be uint8.
+
         Raises:
-            ValueError: for images of another shape.
+            ValueError: for images of another shape, type or range.
+            TypeError: for what is no tensor.
         """
+        check_tensor(images, TAKES)
         fits = images.ndim == IMAGE_AXES and images.shape[1] == COLOURS
-        if not fits or any(side % CELL for side in images.shape[2:]):
-            wanted = f"(N, 3, H, W) with H and W multiples of {CELL}"
-            raise ValueError(f"Autoencoder takes images {wanted}, not {tuple(images.shape)}")
+        if not fits or not len(images) or any(side % CELL for side in images.shape[2:]):
+            wanted = f"(N, 3, H, W) with N >= 1, H and W multiples of {CELL}"
+            shape = tuple(images.shape)
+            raise ValueError(f"{TAKES} {wanted}, not {shape}{unbatched(shape, IMAGE_AXES)}")
+        images = in_unit_range(images, TAKES)
         patches = patchify(images - 0.5)  # (n, 192)
         codes = self.local_pca.encode(patches, self.channels)  # (n, channels)
         height = images.shape[2] // CELL

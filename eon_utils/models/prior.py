@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from eon_utils.config import device
 from eon_utils.models.descriptors import summary, velocity_histogram
+from eon_utils.models.inputs import check_tensor, in_unit_range, unbatched
 from eon_utils.models.optical_flow import invert_flow
 from eon_utils.models.trajectory_net import (
     COLOURS,
@@ -27,7 +28,7 @@ from eon_utils.models.weight_files import load_tensors, read_weights, write_weig
 CLIP_AXES = 5  # (N, T, 3, H, W)
 MULTIPLE = 16  # of height and width
 PIXELS_AT_ONCE = 16 * 64 * 64  # of the frames that are predicted together: it bounds the memory
-OVERSHOOT = 0.1  # by which a frame may leave [0, 1], as resized ones do
+TAKES = "the prior takes clips"  # how errors of what it is given begin
 EXTRA = 4  # channels of a map for way and bend
 
 
@@ -100,6 +101,7 @@ class Prior(nn.Module):
 
         Raises:
             ValueError: for another shape, type or range, or steps below 1.
+            TypeError: for what is no tensor.
 
         Examples:
             >>> prior = load_prior()
@@ -295,23 +297,14 @@ class Prior(nn.Module):
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
         """The clips as the network takes them."""
+        check_tensor(clips, TAKES)
         shape = tuple(clips.shape)
         fits = len(shape) == CLIP_AXES and shape[1] >= least and shape[2] == COLOURS
         sides = shape[3:]
         if not fits or 0 in sides or any(side % MULTIPLE for side in sides):
             wanted = f"(N, T, 3, H, W) with T >= {least}, H and W multiples of {MULTIPLE}"
-            raise ValueError(f"the prior takes clips {wanted}, not {shape}")
-        if clips.dtype == torch.uint8:
-            clips = clips / 255
-        if not clips.is_floating_point():
-            wanted = "of float in [0, 1] or uint8"
-            raise ValueError(f"the prior takes clips {wanted}, not {clips.dtype}")
-        if clips.numel():
-            low, high = clips.min().item(), clips.max().item()
-            if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # not: nor for NaN
-                wanted = "of float in [0, 1] or uint8"
-                raise ValueError(f"the prior takes clips {wanted}, not from {low:g} to {high:g}")
-        return clips.to(next(self.parameters()))
+            raise ValueError(f"{TAKES} {wanted}, not {shape}{unbatched(shape, CLIP_AXES)}")
+        return in_unit_range(clips, TAKES).to(next(self.parameters()))
 
 
 def nearest_slots(times: Sequence[float]) -> list[int]:

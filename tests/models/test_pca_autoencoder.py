@@ -131,6 +131,26 @@ def test_noise_in_training_only(pictures):
     assert torch.equal(model(pictures[:1]), model(pictures[:1]))
 
 
+def test_the_range_of_what_comes_in_is_checked():
+    model = Autoencoder(width=8, depth=1, count=1).eval()
+    images = torch.rand(2, 3, 16, 24)
+    data = (255 * images).byte()
+    assert torch.equal(model(data), model(data / 255))
+    for wrong, text in ((2.0, "to 2"), (-1.0, "from -1"), (float("nan"), "nan")):
+        spoilt = images.clone()
+        spoilt[0, 1, 2, 3] = wrong
+        with pytest.raises(ValueError, match=rf"images of float in \[0, 1\] or uint8, not.*{text}"):
+            model.encode(spoilt)
+    with pytest.raises(ValueError, match=r"uint8, not torch.int64"):
+        model(data.long())
+    with pytest.raises(TypeError, match=r"not ndarray; torch.from_numpy"):
+        model(images.numpy())
+    with pytest.raises(ValueError, match=r"not \(3, 16, 24\); add \[None\] for a batch of one"):
+        model(images[0])
+    with pytest.raises(ValueError, match=r"N >= 1.*not \(0, 3, 16, 24\)"):
+        model(images[:0])
+
+
 def test_wrong_input_is_named():
     model = Autoencoder(width=8, depth=1, count=1)
     with pytest.raises(ValueError, match=r"multiples of 8, not \(1, 3, 12, 64\)"):

@@ -108,6 +108,13 @@ def test_bytes_are_taken_as_what_they_stand_for(prior, method):
         ask(clips.long())
 
 
+def test_arrays_and_single_clips_get_a_remedy(prior):
+    with pytest.raises(TypeError, match=r"not ndarray; torch.from_numpy makes one"):
+        prior.predict(torch.rand(1, 2, 3, 16, 16).numpy())
+    with pytest.raises(ValueError, match=r"not \(2, 3, 16, 16\); add \[None\] for a batch of one"):
+        prior.predict(torch.rand(2, 3, 16, 16))
+
+
 def test_no_steps_are_an_error(prior):
     with pytest.raises(ValueError, match="steps=0"):
         prior.predict(torch.rand(1, 3, 3, 16, 16), steps=0)
