@@ -63,8 +63,11 @@ class Prior(nn.Module):
         self.net = TrajectoryNet(self.config)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, T, 3, H, W) in [0, 1], T >= 2 -> the next frame, (N, 3, H, W), about [0, 1]."""
-        return self.predict_motion(clips).frame
+        """The next frame, with gradients: (N, T, 3, H, W) -> (N, 3, H, W), about [0, 1].
+
+        Clips, and errors of what they are not, as `predict`.
+        """
+        return self.predict_motion(self._checked(clips)).frame
 
     def predict_motion(self, clips: Tensor) -> Reading:
         """(N, T, 3, H, W) in [0, 1], T >= 2 -> the next frame, and all that it is made of."""

@@ -71,7 +71,7 @@ def test_any_length_and_any_multiple_of_sixteen(prior, frames, height, width):
     "shape",
     [(1, 1, 3, 64, 64), (1, 5, 1, 64, 64), (5, 3, 64, 64), (1, 5, 3, 60, 64), (1, 5, 3, 64, 0)],
 )
-@pytest.mark.parametrize("method", ["predict", "flow", "features", "forward_features"])
+@pytest.mark.parametrize("method", ["forward", "predict", "flow", "features", "forward_features"])
 def test_wrong_shapes_are_named(prior, method, shape):
     numbers = str(shape)[1:-1].replace(" ", ".")
     with pytest.raises(ValueError, match=r"T >= 2.*multiples of 16, not \(" + numbers):
@@ -86,7 +86,7 @@ def test_no_clips_are_no_error(prior):
     assert prior.flow(clips).shape == (0, 2, 32, 48)
 
 
-@pytest.mark.parametrize("method", ["predict", "flow", "features", "forward_features"])
+@pytest.mark.parametrize("method", ["forward", "predict", "flow", "features", "forward_features"])
 def test_values_out_of_range_are_named(prior, method):
     ask = getattr(prior, method)
     clips = torch.rand(1, 3, 3, 16, 16)
