@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -58,21 +59,25 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
         torch.Size([3, 8, 16])
     """
     name = Path(getattr(picture, "filename", "")).name or "a picture"
-    picture = _upright(picture)
-    if picture.mode.startswith(("I", "F")):
-        picture = _to_8_bits(picture, name)
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
+    picture = upright(picture)
+    if is_deep(picture):
+        values = np.asarray(picture)
+        levels = gray_levels([values], whole=picture.mode.startswith("I"))
+        warnings.warn(f"{name}: {levels}", stacklevel=2)
+        picture = Image.fromarray(gray_values(values, levels))
+    rgb = to_rgb(picture)
     centering = EVEN if centre else HEADS_KEPT
-    rgb = picture.convert("RGB")
     picture = ImageOps.fit(rgb, size, Image.Resampling.LANCZOS, centering=centering)
     values = np.asarray(picture, dtype=np.float32) / 255  # (H, W, 3)
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def is_deep(picture: Image.Image) -> bool:
+    """Whether it is gray of more than 8 bits: whole numbers, or float."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def upright(picture: Image.Image) -> Image.Image:
     """Turned by its EXIF tag. A tag beside it that is damaged does no harm, unlike in PIL's own."""
     try:
         method = UPRIGHT.get(picture.getexif().get(ORIENTATION, 1))
@@ -81,25 +86,56 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture if method is None else picture.transpose(method)
 
 
-def _to_8_bits(picture: Image.Image, name: str) -> Image.Image:
-    """Whole numbers of more than 8 bits, and float: PIL would clip them."""
-    values = np.asarray(picture, dtype=np.float64)
-    holes = ~np.isfinite(values)
-    known = values[~holes]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-    whole = picture.mode.startswith("I")
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of 8 bits a channel, on white where it is transparent."""
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+class GrayLevels(NamedTuple):
+    """How gray values beyond 8 bits are shown."""
+
+    low: float  # the lowest value that there is
+    high: float
+    black: float
+    white: float
+
+    def __str__(self) -> str:
+        values = f"its values go from {self.low:g} to {self.high:g}"
+        return f"{values}; {self.black:g} is black, {self.white:g} white"
+
+
+def gray_levels(pictures: Iterable[np.ndarray], whole: bool) -> GrayLevels:
+    """What becomes black and white in pictures of more than 8 bits: the rule of `crop_to`.
+
+    Args:
+        pictures: gray values (H, W), of which NaN and infinity do not count.
+        whole: they are whole numbers.
+    """
+    low, high = np.inf, -np.inf
+    for values in pictures:
+        known = values[np.isfinite(values)]
+        if known.size:
+            low = min(low, float(known.min()))
+            high = max(high, float(known.max()))
+    if low > high:  # nothing but holes
+        low, high = 0.0, 1.0
     if whole and low >= 0:
         whites = [2.0**bits - 1 for bits in BITS if high < 2**bits]
-        black, white = 0.0, whites[0] if whites else high
-    elif not whole and low >= 0 and high <= 1:
-        black, white = 0.0, 1.0
-    else:
-        black, white = low, max(high, low + 1e-9)
-    values_are = f"its values go from {low:g} to {high:g}"
-    warnings.warn(f"{name}: {values_are}; {black:g} is black, {white:g} white", stacklevel=2)
-    values[holes] = black
-    gray = 255 * np.clip((values - black) / (white - black), 0, 1)
-    return Image.fromarray(gray.round().astype("uint8"))
+        return GrayLevels(low, high, 0.0, whites[0] if whites else high)
+    if not whole and low >= 0 and high <= 1:
+        return GrayLevels(low, high, 0.0, 1.0)
+    return GrayLevels(low, high, low, max(high, low + 1e-9))
+
+
+def gray_values(values: np.ndarray, levels: GrayLevels) -> np.ndarray:
+    """Gray values (H, W) from 0, black, to 255; holes are black."""
+    values = np.where(np.isfinite(values), values.astype(np.float64), levels.black)
+    gray = (values - levels.black) / (levels.white - levels.black)
+    return (255 * gray.clip(0, 1)).round().astype(np.uint8)
 
 
 @lru_cache(maxsize=32)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from eon_utils.config import RUNS
 from eon_utils.data.clips import ClipSource
 from eon_utils.data.files import check_room, list_files, name_some, whole_file
+from eon_utils.data.picture_films import join_numbered, picture_files
 from eon_utils.data.video_decoding import (
     LONGEST_SIDE,
     ReadLog,
@@ -278,7 +279,7 @@ def _files_below(path: Path) -> list[Path]:
     """A folder's files, then those of the folders in it."""
     files = list_files(path, "folders", "folders of videos, or files")
     if path.is_dir():
-        files = [file for file in files if file.suffix.lower() not in TEXTS]
+        files = join_numbered([file for file in files if file.suffix.lower() not in TEXTS])
         for below in sorted(path.iterdir()):
             # A link may lead back to where it is.
             if below.is_dir() and not below.is_symlink() and below.name[0] != ".":
@@ -300,8 +301,10 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
     Raises:
         ValueError: with the reason why it gives no clip.
     """
-    status = file.stat()
-    identity = repr((str(file.resolve()), status.st_size, status.st_mtime_ns, *CACHE_FORMAT))
+    parts = [part.stat() for part in picture_files(file) or [file]]
+    size = sum(part.st_size for part in parts)
+    changed = max(part.st_mtime_ns for part in parts)
+    identity = repr((str(file.resolve()), size, changed, *CACHE_FORMAT))
     name = f"{file.stem[:NAME_LENGTH]}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     whole = cache / f"{name}.npy"
     in_part = cache / f"{name}_{most}.npy"

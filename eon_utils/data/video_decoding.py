@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
+from eon_utils.data.picture_films import (
+    count_pictures,
+    picture_files,
+    picture_interval,
+    read_pictures,
+)
+
 if TYPE_CHECKING:
     from av import Packet, VideoCodecContext, VideoFrame
     from av.container import InputContainer
@@ -133,6 +140,8 @@ def _packets(video: OpenVideo) -> Iterator[Packet]:
 
 def frame_interval(file: Path) -> float:
     """Seconds from frame to frame: the mean over the first packets, pauses left out."""
+    if pictures := picture_files(file):
+        return picture_interval(pictures)
     stamps = []
     with open_video(file) as video:
         for packet in islice(_packets(video), TIMED_PACKETS):
@@ -153,6 +162,8 @@ def count_packets(file: Path) -> int:
     Raises:
         ValueError: with the reason why it can't be read.
     """
+    if pictures := picture_files(file):
+        return count_pictures(pictures)
     with open_video(file) as video:
         return sum(1 for _ in _packets(video))
 
@@ -163,11 +174,14 @@ def decode(file: Path, log: ReadLog) -> Iterator[DecodedFrame]:
     What follows damage is garbage too, without an error, until the next key frame. It is left out.
 
     Args:
-        file: of a video.
+        file: of a video, or a film of pictures.
         log: is kept up to date.
     """
     from av.error import FFmpegError
 
+    if pictures := picture_files(file):
+        yield from _decode_pictures(pictures, log)
+        return
     with open_video(file) as video:
         intact = True
         discontinuity = True
@@ -184,6 +198,18 @@ def decode(file: Path, log: ReadLog) -> Iterator[DecodedFrame]:
                 discontinuity = not intact
             discontinuity |= not intact
             log.damaged |= not intact
+
+
+def _decode_pictures(files: list[Path], log: ReadLog) -> Iterator[DecodedFrame]:
+    """The frames of a film of pictures."""
+    from av import VideoFrame
+
+    discontinuity = True
+    for time, pixels in read_pictures(files):
+        if pixels is not None:
+            yield DecodedFrame(time, VideoFrame.from_ndarray(pixels, "rgb24"), 1.0, discontinuity)
+        discontinuity = pixels is None
+        log.damaged |= discontinuity
 
 
 def unread_reason(error: Exception) -> str:

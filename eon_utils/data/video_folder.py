@@ -15,6 +15,7 @@ from torch import Tensor
 
 from eon_utils.data.clips import check_whole
 from eon_utils.data.files import list_files, name_some
+from eon_utils.data.picture_films import join_numbered
 from eon_utils.data.video_decoding import (
     ReadLog,
     decode,
@@ -71,6 +72,9 @@ def video_folder(
 ) -> tuple[Tensor, list[str]]:
     """Clips of your own videos: every file in a folder (or one file), in order of name.
 
+    Several pictures in one file (TIFF, animated WebP or PNG) are a film, and so are numbered
+    pictures of one name in a folder. Where nothing tells their speed, each of them is used.
+
     Clips do not overlap and span no cut, no gap and no damaged place. Where there are more than
     `limit`, each file gives the same number if it can, spread over its length. Frames are turned
     upright, put on white where transparent, scaled by area and cropped. Files are read once, in
@@ -95,10 +99,12 @@ def video_folder(
     request = clip_request(frames, size, limit, fps, every)._replace(centre=centre)
     path = Path(path).expanduser()
     files = list_files(path, "videos", "a folder of videos, or one file")
+    if path.is_dir():
+        files = join_numbered(files)
     clips, skipped, remarks = read_clips(files, request)
     if not clips:
         reasons = f": {name_some(skipped)}" if files else ", no file at all"
-        formats = "MP4, MKV, AVI, MOV, WebM and GIF are read"
+        formats = "MP4, MKV, AVI, MOV, WebM, GIF, stacks and numbered pictures are read"
         raise ValueError(f"videos={str(path)!r} holds no usable video{reasons}; {formats}")
     if skipped:
         unreadable = f"{len(skipped)} skipped, not readable as videos: {name_some(skipped)}"
