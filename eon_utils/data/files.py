@@ -34,6 +34,16 @@ def list_files(path: str | Path, parameter: str, wanted: str) -> list[Path]:
     return [path] if path.is_file() else []
 
 
+def folders_left_out(path: Path) -> list[str]:
+    """A remark on the folders in a folder, of which `list_files` gives none, if it has any."""
+    if not path.is_dir():
+        return []
+    folders = [item.name for item in path.iterdir() if item.is_dir() and item.name[0] != "."]
+    if not folders:
+        return []
+    return [f"folders in it are not read: {name_some(sorted(folders))}"]
+
+
 def name_some(items: list[str]) -> str:
     """The items one after the other; of many, the first and how many more there are."""
     text = ", ".join(items[:NAMED])

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from eon_utils.data.clips import check_whole
-from eon_utils.data.files import list_files
+from eon_utils.data.files import folders_left_out, list_files, name_some
 
 PHOTOS = ("astronaut", "chelsea", "coffee")
 TRAINING_PHOTOS = (*PHOTOS, "brick", "grass", "gravel", "coins", "clock_motion")
@@ -277,9 +277,11 @@ def photo_folder(
             names.append(file.stem)
         except Exception as error:  # whatever a decoder raises: the others are read
             skipped.append(f"{file.name} ({_reason(file, error)})")
+    remarks = folders_left_out(path)
     if skipped:
-        unreadable = f"{len(skipped)} skipped, not readable as pictures: {', '.join(skipped)}"
-        warnings.warn(f"{path}: {unreadable}", stacklevel=2)
+        remarks.append(f"{len(skipped)} skipped, not readable as pictures: {name_some(skipped)}")
+    if remarks:
+        warnings.warn(f"{path}: {'; '.join(remarks)}", stacklevel=2)
     if not pictures:
         formats = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
         raise ValueError(f"images={str(path)!r} holds no readable picture; {formats}")

@@ -69,7 +69,8 @@ def open_video(file: Path) -> Iterator[OpenVideo]:
         ValueError: with the reason why it can't be read.
     """
     with file.open("rb") as handle, _open_container(handle) as container:
-        track = _picture_track(container)
+        tracks = _picture_tracks(container)
+        track = tracks[_first_that_moves(file, len(tracks))] if len(tracks) > 1 else tracks[0]
         yield OpenVideo(container, track, _decoder(track))
 
 
@@ -95,16 +96,32 @@ def _open_container(handle: BinaryIO) -> InputContainer:
         raise ValueError(reason) from None
 
 
-def _picture_track(container: InputContainer) -> VideoStream:
-    """The first track of moving pictures."""
+def _picture_tracks(container: InputContainer) -> list[VideoStream]:
+    """The tracks of pictures, without those that belong to sound."""
     from av.stream import Disposition
 
     if container.format.name in DRAWN_TEXT:
         raise ValueError("not a video")
+    tracks = []
     for track in container.streams.video:
         if not track.disposition & Disposition.attached_pic:
-            return track
-    raise ValueError("no picture track")
+            tracks.append(track)
+    if not tracks:
+        raise ValueError("no picture track")
+    return tracks
+
+
+def _first_that_moves(file: Path, count: int) -> int:
+    """Which of several tracks of pictures has more than one; the first if none has.
+
+    The file is opened again for it: after a seek some files decode to garbage.
+    """
+    with file.open("rb") as handle, _open_container(handle) as container:
+        tracks = _picture_tracks(container)
+        packets = [0] * count
+        for packet in islice(container.demux(tracks), TIMED_PACKETS):
+            packets[tracks.index(packet.stream)] += bool(packet.size)
+    return next((index for index, seen in enumerate(packets) if seen > 1), 0)
 
 
 def _decoder(track: VideoStream) -> VideoCodecContext:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eon_utils.data.clips import check_whole
-from eon_utils.data.files import list_files, name_some
+from eon_utils.data.files import folders_left_out, list_files, name_some
 from eon_utils.data.picture_films import join_numbered
 from eon_utils.data.video_decoding import (
     ReadLog,
@@ -102,13 +102,16 @@ def video_folder(
     if path.is_dir():
         files = join_numbered(files)
     clips, skipped, remarks = read_clips(files, request)
+    left_out = folders_left_out(path)
     if not clips:
         reasons = f": {name_some(skipped)}" if files else ", no file at all"
+        reasons = "; ".join([reasons, *left_out])
         formats = "MP4, MKV, AVI, MOV, WebM, GIF, stacks and numbered pictures are read"
         raise ValueError(f"videos={str(path)!r} holds no usable video{reasons}; {formats}")
     if skipped:
         unreadable = f"{len(skipped)} skipped, not readable as videos: {name_some(skipped)}"
         remarks = [unreadable, *remarks]
+    remarks += left_out
     if remarks:
         warnings.warn(f"{path}: {'; '.join(remarks)}", stacklevel=2)
     return to_tensor(clips), [clip.name for clip in clips]

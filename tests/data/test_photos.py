@@ -98,7 +98,7 @@ def test_folder_reads_what_people_have(tmp_path):
         pictures, names = photo_folder(tmp_path, (48, 32))
     (text,) = (str(one.message) for one in caught if "skipped" in str(one.message))
     assert "h_truncated.jpg (cut off), i_text.png (no picture of a known format)" in text
-    assert "j_empty.jpg (empty)" in text
+    assert "j_empty.jpg (empty)" in text and "folders in it are not read: folder;" in text
     assert len(names) == 7 and pictures.shape == (7, 3, 32, 48)
     assert pictures.min() >= 0 and pictures.max() <= 1
     assert pictures[names.index("d_transparent")].min() == 1  # put on white

@@ -75,7 +75,9 @@ def test_gray_of_16_bits_is_scaled_alike_in_all_frames(tmp_path):
     ground = rng.integers(0, 200, (24, 32))
     frames = [Image.fromarray((ground + 60 * n).astype("uint16")) for n in range(6)]
     frames[0].save(tmp_path / "cells.tif", save_all=True, append_images=frames[1:])
-    with pytest.warns(UserWarning, match="cells.tif: its values go from 0 to 499; 0 is black, 1023"):
+    with pytest.warns(
+        UserWarning, match="cells.tif: its values go from 0 to 499; 0 is black, 1023"
+    ):
         clips, _ = video_folder(tmp_path, frames=6, size=(32, 24))
     steps = brightness(clips).diff()
     assert steps.min() > 0.9 * steps.max(), "by the same number of grays each"
@@ -86,6 +88,33 @@ def test_one_numbered_file_by_its_name_is_one_picture(tmp_path):
         picture.save(tmp_path / f"{number}.png")
     with pytest.raises(ValueError, match=r"7.png \(1 frame, a clip needs 5\)"):
         video_folder(tmp_path / "7.png")
+
+
+def test_folders_that_are_not_read_are_named(tmp_path):
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ValueError, match="no file at all; folders in it are not read: more; MP4"):
+        video_folder(tmp_path)
+    first, *others = pictures(5)
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    with pytest.warns(UserWarning, match="folders in it are not read: more"):
+        assert len(video_folder(tmp_path)[0]) == 1
+
+
+def test_a_track_of_one_picture_is_no_film_where_there_is_another(tmp_path):
+    av = pytest.importorskip("av")
+    file = tmp_path / "phone.mkv"
+    with av.open(file, "w") as out:
+        thumbnail, film = (out.add_stream("ffv1", 25) for _ in range(2))
+        for stream in (thumbnail, film):
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "bgra"
+        for number, picture in enumerate(pictures()):
+            frame = av.VideoFrame.from_image(picture)
+            for stream in (thumbnail, film) if number == 0 else (film,):
+                out.mux(stream.encode(frame))
+        for stream in (thumbnail, film):
+            out.mux(stream.encode())
+    clips, _ = video_folder(file, fps=25, size=(32, 24))
+    assert len(clips) == 2 and (brightness(clips).diff() > 5).all()
 
 
 def test_films_of_pictures_are_trained_on(tmp_path):

@@ -57,6 +57,8 @@ def test_a_folder_of_everything(tmp_path):
         clips, names = video_folder(tmp_path, size=16)
     assert len(caught) == 1 and caught[0].filename == __file__
     head, _, skipped = str(caught[0].message).partition("readable as videos: ")
+    skipped, _, folders = skipped.partition("; ")
+    assert folders == "folders in it are not read: sub"
     assert head == f"{tmp_path}: 11 skipped, not "
     assert skipped.split("), ") == [
         "clip.mp4 (empty file",
