@@ -142,6 +142,7 @@ class TrainingRun:
         folder = Path(folder or os.environ.get("EON_CHECKPOINTS") or RUNS / "checkpoints")
         self.path = folder / f"{name}.safetensors"
         self.done = 0
+        self._began = 0.0  # when the step under way began
         self.status = "new"
         self.stopping = False
         self._good_state: dict[str, Tensor] = {}
@@ -203,6 +204,7 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the checkpoint. A full disk only warns."""
+        self._settle()
         tensors = self._state()
         tensors |= checkpoint.optimizer_state(self._optimizer)
         tensors |= checkpoint.random_state()
@@ -296,15 +298,13 @@ class TrainingRun:
                         self._snapshot()
                     self.wrapped.train()
                     batch = next(batches)
-                    start = time.perf_counter()
-                    yield self.done, batch
+                    step = self.done
+                    self._began = time.perf_counter()
+                    yield step, batch
                     if self.status == "diverged":
                         break
-                    # The same for all, because the learning rate may depend on it.
-                    spent = self._mean(time.perf_counter() - start)
-                    self.history.seconds.append(self.history.spent + spent)
-                    self.done += 1
-                    self.scheduler.step()
+                    if self.done == step:
+                        self._count()
                     bar.update()
                     panel.update()
                     told = told or self._tell_time_left()
@@ -313,11 +313,28 @@ class TrainingRun:
                         saved = time.monotonic()
             if self.status == "running":
                 self.status = "stopped" if asked == STOP and self.done < self.steps else "finished"
+        except GeneratorExit:  # `break`, or an error in the reader's loop
+            if self.fabric.world_size == 1:
+                self.status = "stopped"
+            raise
         finally:
             if self.status == "running":
                 self.status = "failed"
             bar.close()
             self._finish()
+
+    def _count(self) -> None:
+        """A step is done."""
+        # The same for all, because the learning rate may depend on it.
+        spent = self._mean(time.perf_counter() - self._began)
+        self.history.seconds.append(self.history.spent + spent)
+        self.done += 1
+        self.scheduler.step()
+
+    def _settle(self) -> None:
+        """Count a step that was done though the body of the reader's loop is not through."""
+        if self.fabric.world_size == 1 and len(self.history.loss) > self.done:
+            self._count()
 
     def _feed(self, stream: Tensor | DataLoader) -> Iterator[Any]:
         """Batches on the run's device, without end; each process gets its share."""
@@ -356,6 +373,7 @@ class TrainingRun:
 
     def _finish(self) -> None:
         if self.status not in ("failed", "lost"):
+            self._settle()
             self._snapshot()
             self._save_once()
         of = "" if self.done == self.steps or self.seconds else f" of {self.steps:,}"

@@ -1,6 +1,7 @@
 """The loop's surroundings: same numbers again, stop, resume, loaders, divergence, a full disk."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -92,6 +93,49 @@ def test_stopped_and_resumed_equals_uninterrupted(pictures, tmp_path):
     assert resumed.status == "finished"
     assert resumed.history.loss == whole.history.loss and same_weights(resumed, whole)
     assert resumed.history.snapshot_steps == sorted(set(whole.history.snapshot_steps) | {5})
+
+
+@pytest.mark.parametrize("leave", ["break", "error"])
+def test_a_loop_that_is_left_is_saved(pictures, tmp_path, leave):
+    whole = train(pictures, tmp_path / "whole")
+
+    def five_steps():
+        torch.manual_seed(0)
+        run = TrainingRun(noisy(), STEPS, name="t", folder=tmp_path / "left", watched=pictures)
+        for step, batch in run.batches(pictures):
+            run.step(F.huber_loss(run(batch), batch))
+            if step == 4 and leave == "break":
+                break
+            if step == 4:
+                raise KeyError("a mistake of the reader's")
+        return run
+
+    if leave == "break":
+        run = five_steps()
+        assert run.status == "stopped" and run.done == 5 and len(run.history.seconds) == 5
+    else:
+        with pytest.raises(KeyError):
+            five_steps()
+    gc.collect()
+    resumed = train(pictures, tmp_path / "left", resume=True)
+    assert resumed.status == "finished"
+    assert resumed.history.loss == whole.history.loss and same_weights(resumed, whole)
+
+
+def test_saved_inside_the_loop_is_what_was_done(pictures, tmp_path):
+    whole = train(pictures, tmp_path / "whole")
+    torch.manual_seed(0)
+    run = TrainingRun(noisy(), STEPS, name="t", folder=tmp_path / "kept", watched=pictures)
+    for step, batch in run.batches(pictures):
+        run.step(F.huber_loss(run(batch), batch))
+        if step == 4:
+            run.save()
+            kept = run.path.read_bytes()
+            assert run.done == 5
+    assert run.done == STEPS and same_weights(run, whole)
+    run.path.write_bytes(kept)
+    resumed = train(pictures, tmp_path / "kept", resume=True)
+    assert resumed.history.loss == whole.history.loss and same_weights(resumed, whole)
 
 
 def test_resuming_a_finished_run_trains_nothing(pictures, tmp_path):
