@@ -87,7 +87,9 @@ class TrainingRun:
         tensorboard: also log there.
 
     Raises:
-        ValueError: for a checkpoint of something else, and when results and target differ in shape.
+        ValueError: for a checkpoint of something else: of other pictures, another model, optimizer
+            or setting of them (noise, learning rate), or of more steps; and when results and target
+            differ in shape.
     """
 
     def __init__(
@@ -211,6 +213,7 @@ class TrainingRun:
         tensors |= checkpoint.history_state(self.history)
         facts = {"step": str(self.done), "watched": self._fingerprint()}
         facts["measures"] = json.dumps(self.history.measures)
+        facts["settings"] = json.dumps(self._settings())
         try:
             checkpoint.write(self.path, tensors, facts)
         except (OSError, SafetensorError) as error:  # a full disk must not end a training
@@ -476,6 +479,25 @@ class TrainingRun:
             digest.update(pictures.tobytes())
         return digest.hexdigest() if shown else ""
 
+    def _settings(self) -> dict[str, Any]:
+        """What shapes a training and is neither a shape nor a weight: noise, learning rate, ..."""
+        settings: dict[str, Any] = {"optimizer": type(self._optimizer).__name__}
+        for name, value in self._optimizer.defaults.items():
+            if isinstance(value, float | tuple):
+                settings[name] = value
+        for place, module in self.module.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, float) and not name.startswith("_"):
+                    settings[f"{place}.{name}".lstrip(".")] = value
+        return settings
+
+    def _compare(self, saved: dict[str, Any]) -> None:
+        """Raise a RuntimeError that names what a checkpoint was trained with, and this run not."""
+        ours = json.loads(json.dumps(self._settings()))  # in which tuples are lists
+        for name, value in saved.items():
+            if name in ours and ours[name] != value:
+                raise RuntimeError(f"it was trained with {name}={value}, not {ours[name]}")
+
     def _load(self) -> None:
         if not self.path.exists():
             self._say(f"{self.name}: no checkpoint to resume, starting anew")
@@ -484,6 +506,9 @@ class TrainingRun:
             facts, saved = checkpoint.read(self.path)
             if facts["watched"] != self._fingerprint():
                 raise RuntimeError("it was trained on other pictures, or at another size")
+            self._compare(json.loads(facts.get("settings", "{}")))
+            if int(facts["step"]) > self.steps:
+                raise RuntimeError(f"{facts['step']} steps are done, and steps={self.steps}")
             self._restore(saved)
         except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
             remedy = "train with resume=False to start anew (the old file is kept as .previous)"

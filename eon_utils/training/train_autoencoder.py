@@ -170,7 +170,7 @@ def train(
     run = TrainingRun(
         model,
         steps,
-        name=f"autoencoder_{name}",
+        name=f"autoencoder_{name}_{seed}_{scale:g}",
         optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.99), fused=True),
         warmup=99,  # at the full learning rate the first steps undo the local PCA's work
         cooldown=0.6,

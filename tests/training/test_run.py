@@ -161,6 +161,42 @@ def test_resume_with_other_pictures_names_the_remedy(pictures, tmp_path):
         train(pictures.flip(0), tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"noise": 0.9}, "it was trained with noise=0.25, not 0.9"),
+        ({"lr": 1e-2}, "it was trained with lr=0.001, not 0.01"),
+        ({"optimizer": torch.optim.SGD}, "it was trained with optimizer=Adam, not SGD"),
+        ({"betas": (0.8, 0.99)}, r"it was trained with betas=\[0.9, 0.999\], not \[0.8, 0.99\]"),
+        ({"steps": STEPS - 1}, f"{STEPS} steps are done, and steps={STEPS - 1}"),
+    ],
+)
+def test_a_checkpoint_of_another_experiment_is_refused(pictures, tmp_path, other, said):
+    train(pictures, tmp_path)
+    before = (tmp_path / "t.safetensors").read_bytes()
+    model = ConvAutoencoder(skips=True, noise=other.get("noise", 0.25))
+    options = {"lr": other.get("lr", 1e-3)}
+    if "betas" in other:
+        options["betas"] = other["betas"]
+    optimizer = other.get("optimizer", torch.optim.Adam)(model.parameters(), **options)
+    with pytest.raises(ValueError, match=rf"cannot resume from t.safetensors.*{said}"):
+        TrainingRun(
+            model,
+            other.get("steps", STEPS),
+            name="t",
+            optimizer=optimizer,
+            watched=pictures,
+            folder=tmp_path,
+            resume=True,
+        )
+    assert (tmp_path / "t.safetensors").read_bytes() == before
+
+
+def test_more_steps_go_on_from_fewer(pictures, tmp_path):
+    train(pictures, tmp_path)
+    assert train(pictures, tmp_path, steps=STEPS + 3, resume=True).done == STEPS + 3
+
+
 def test_a_damaged_checkpoint_names_the_remedy(pictures, tmp_path):
     (tmp_path / "t.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00 not safetensors")
     with pytest.raises(ValueError, match="resume=False"):
