@@ -90,7 +90,8 @@ def preset_table(notebook: Path) -> dict[str, Any]:
         call = next(call for call in calls if ast.unparse(call.func) == "eon.resolve")
         table = named.get(ast.unparse(call.args[2]), call.args[2])
         if isinstance(table, ast.Call):
-            return {entry.arg: ast.literal_eval(entry.value) for entry in table.keywords}
+            entries = [(str(entry.arg), entry.value) for entry in table.keywords]
+            return {name: ast.literal_eval(value) for name, value in entries}
     return {}
 
 

@@ -118,9 +118,10 @@ def _first_that_moves(file: Path, count: int) -> int:
     """
     with file.open("rb") as handle, _open_container(handle) as container:
         tracks = _picture_tracks(container)
+        places = [track.index for track in tracks]
         packets = [0] * count
         for packet in islice(container.demux(tracks), TIMED_PACKETS):
-            packets[tracks.index(packet.stream)] += bool(packet.size)
+            packets[places.index(packet.stream.index)] += bool(packet.size)
     return next((index for index, seen in enumerate(packets) if seen > 1), 0)
 
 

@@ -149,7 +149,9 @@ def training_film(path: str | Path | None = None) -> History:
         remedy = "`make prior` writes it beside the weights"
         raise ValueError(f"{file.name} cannot be read as a training: {error}; {remedy}") from error
     every = np.arange(int(facts["last"]))
-    measures = [dict(zip(TASKS, map(float, row), strict=True)) for row in tensors["measures"]]
+    measures: list[dict[str, float]] = []
+    for row in tensors["measures"]:
+        measures.append(dict(zip(TASKS, map(float, row), strict=True)))
     return History(
         loss=np.interp(every, tensors["curve_steps"], tensors["curve"]).tolist(),
         seconds=np.interp(every, tensors["curve_steps"], tensors["seconds"]).tolist(),

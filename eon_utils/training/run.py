@@ -379,6 +379,7 @@ class TrainingRun:
             self._settle()
             self._snapshot()
             self._save_once()
+            self.fabric.barrier()  # a process that ends early may take the one that saves with it
         of = "" if self.done == self.steps or self.seconds else f" of {self.steps:,}"
         loss = f", loss {self.history.loss[-1]:.3g}" if self.history.loss else ""
         took = f"{self.history.spent:.1f} s"

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -493,6 +494,17 @@ def first_weights(recipe: Recipe) -> Prior:
     return known.requires_grad_(True).train()
 
 
+class WholeInputs(MixedPrecision):
+    """Convolutions in half precision; what comes in stays as it is.
+
+    Fabric's own rounds clips to eight bits of mantissa, and least squares with them.
+    """
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401
+        """As they are."""
+        return data
+
+
 def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32-true") -> Fabric:
     """What runs a training on several devices or nodes, or in another precision; not yet launched.
 
@@ -515,6 +527,8 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
         torch.set_num_threads(max((os.cpu_count() or 1) // devices, 1))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings: dict[str, Any] = {"precision": precision}
+    if precision != "32-true":
+        settings = {"plugins": WholeInputs(precision, device().type)}
     if devices * num_nodes > 1:
         settings["strategy"] = "ddp"
     return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
@@ -588,12 +602,12 @@ def ship(
         measure=judge,
         watch=judge.follow,
     )
-    if run.status != "finished":
+    if run.status != "finished" and fabric.is_global_zero:  # when others fail, it is ended
         raise RuntimeError(
             f"prior: {run.status}, so nothing was saved; the same command goes on from the"
             " checkpoint"
         )
-    if fabric.is_global_zero:
+    if run.status == "finished" and fabric.is_global_zero:
         trained = [*earlier, recipe.summary(run.done, run.history.spent)]
         path = weights / "prior.safetensors"
         new = weights / "prior.new"  # a file that ships must not differ from its card for long
