@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import av
@@ -15,7 +17,7 @@ from safetensors import safe_open
 from eon_utils import MovingDigits, load_prior, save_prior
 from eon_utils.__main__ import main
 from eon_utils.data import video_clips
-from eon_utils.training import model_card, prior_score, recording, train_prior
+from eon_utils.training import checkpoint, model_card, prior_score, recording, train_prior
 from eon_utils.training.train_prior import QUESTIONS, Recipe, draw_question, prediction_loss
 
 TINY = Recipe(mixture=(("digits", 1.0),), width=4, steps=3, batch=4, size=32, scale=1e-3)
@@ -301,6 +303,30 @@ def test_two_processes_from_the_command_line(tmp_path):
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == ["prior.md", "prior.safetensors", "prior_best.safetensors", recording.FILE]
     assert about(tmp_path / "out" / "prior.safetensors")["steps"] == 3
+
+
+def test_two_processes_that_are_stopped_say_so_and_save(tmp_path):
+    (tmp_path / "two.py").write_text(SCRIPT)
+    words = "prior --mixture digits=1 --size 32 --width 4 --batch 4 --steps 9999 --devices 2"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "two.py", *words.split(), "--out", "out"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "EON_DEVICE": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "starting anew" in line:
+            break
+    time.sleep(3)  # some steps
+    process.send_signal(signal.SIGINT)
+    said, error = process.communicate(timeout=100)
+    assert "stopped after" in said
+    assert "prior: stopped, so nothing was saved; the same command goes on" in error
+    (kept,) = (tmp_path / "runs" / "prior").glob("prior_????????.safetensors")
+    assert int(checkpoint.about(kept)["step"]) > 0
 
 
 def test_the_notebooks_take_it_as_it_ships():
