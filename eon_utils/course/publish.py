@@ -10,12 +10,11 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.sign import NotebookNotary
 
 from eon_utils.config import ROOT
 from eon_utils.course.ledger import Row, markdown_table, pivot, read_ledger, write_ledger
 from eon_utils.course.outputs import VIEW, images
-from eon_utils.course.runner import make_empty, run, say, select
+from eon_utils.course.runner import make_empty, run, say, select, sign
 from eon_utils.data.files import whole_file
 
 BEGIN = "<!-- ledger:begin -->"
@@ -129,7 +128,7 @@ def replace(path: Path, nb: NotebookNode) -> None:
     """Write a notebook completely or not at all, and sign it."""
     with whole_file(path) as partial:
         nbformat.write(nb, partial)
-    NotebookNotary().sign(nb)
+    sign(nb)
 
 
 def save_screenshots(root: Path = ROOT) -> None:

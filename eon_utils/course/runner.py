@@ -23,6 +23,7 @@ from eon_utils.course.ledger import Row, duration, pivot, read_ledger, text_tabl
 from eon_utils.course.outputs import count_claims, ledger_rows
 from eon_utils.course.parameters import plan
 from eon_utils.course.site import build_site
+from eon_utils.data.files import whole_file
 
 log = logging.getLogger("papermill")
 
@@ -194,15 +195,37 @@ def execute(path: Path, out: Path, values: Mapping[str, Any]) -> NotebookNode:
         error = {"where": "", "message": f"{type(problem).__name__}: {problem}"}
         log.exception("papermill")
     seconds = round(time.monotonic() - started, 1)
-    nb = nbformat.read(out if out.exists() else path, as_version=4)
+    nb = _as_far_as_it_came(out, path)
     nb.metadata["eon"] = NotebookNode(status=status, error=error, seconds=seconds)
-    nbformat.write(nb, out)
-    NotebookNotary().sign(nb)  # JupyterLab shows the widgets of signed notebooks only
+    try:
+        with whole_file(out) as partial:
+            nbformat.write(nb, partial)
+    except OSError as problem:  # a full disk must not end the course
+        status = nb.metadata.eon.status = "failed"
+        error = {"where": "", "message": f"not saved: {problem.strerror or problem}"}
+        nb.metadata.eon.error = NotebookNode(error)
+    sign(nb)
     if error:
         say(f"{status}, {duration(seconds)}: {first_line(error['message'])}")
     elif not live:
         say(f"{status}, {duration(seconds)}")
     return nb
+
+
+def _as_far_as_it_came(out: Path, path: Path) -> NotebookNode:
+    """The executed copy; where there is none that is whole, the notebook as it was."""
+    try:
+        return nbformat.read(out, as_version=4)
+    except (OSError, ValueError):  # a full disk leaves half a file
+        return nbformat.read(path, as_version=4)
+
+
+def sign(nb: NotebookNode) -> None:
+    """JupyterLab shows the widgets of signed notebooks only. Who has no home has no signatures."""
+    try:
+        NotebookNotary().sign(nb)
+    except Exception as problem:  # of the file system, of the data base, of Jupyter's settings
+        log.warning("a notebook is not signed: %s", problem)
 
 
 def first_line(text: str) -> str:

@@ -401,3 +401,34 @@ def test_latest_may_be_a_text_file(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.symlink_to", no_links)
     runner.point_latest(tmp_path / "one")
     assert runner.latest_run(tmp_path) == (tmp_path / "one").resolve()
+
+
+# --- what must not end a course ---
+
+
+def test_a_full_disk_fails_the_notebook_and_not_the_course(tiny, tmp_path, monkeypatch, capsys):
+    def no_room(path):
+        raise OSError(28, "No space left on device")
+
+    path = tiny / "notebooks" / "02_own.ipynb"
+    monkeypatch.setattr(runner, "whole_file", no_room)
+    nb = runner.execute(path, tmp_path / "02_own.ipynb", {"preset": "smoke"})
+    assert nb.metadata.eon.status == "failed"
+    assert nb.metadata.eon.error["message"] == "not saved: No space left on device"
+    assert "failed" in capsys.readouterr().out
+
+
+def test_half_a_file_is_not_taken_for_a_notebook(tiny, tmp_path):
+    path = tiny / "notebooks" / "02_own.ipynb"
+    torn = tmp_path / "02_own.ipynb"
+    torn.write_bytes(path.read_bytes()[:100])
+    for out in (torn, tmp_path / "none.ipynb"):
+        assert runner._as_far_as_it_came(out, path) == nbformat.read(path, 4)
+
+
+def test_who_has_no_home_has_no_signatures(tiny, monkeypatch):
+    def no_home(*settings):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runner, "NotebookNotary", no_home)
+    runner.sign(nbformat.read(tiny / "notebooks" / "02_own.ipynb", 4))
