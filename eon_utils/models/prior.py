@@ -224,11 +224,10 @@ class Prior(nn.Module):
             >>> load_prior().flow(torch.rand(2, 5, 3, 32, 48)).shape
             torch.Size([2, 2, 32, 48])
         """
+        return _in_parts(self._flow, self._checked(clips))
 
-        def of(part: Tensor) -> Tensor:
-            return invert_flow(self.predict_motion(part).way, part[:, -1], part[:, -2])
-
-        return _in_parts(of, self._checked(clips))
+    def _flow(self, clips: Tensor) -> Tensor:
+        return invert_flow(self.predict_motion(clips).way, clips[:, -1], clips[:, -2])
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:
@@ -274,7 +273,7 @@ class Prior(nn.Module):
     def features(self, clips: Tensor) -> Tensor:
         """One vector a clip, frozen: the same length for any T, H and W.
 
-        How it moves: a histogram of the velocities in each quarter of the frame. How it looks:
+        How it moves: a histogram of the velocities (`flow`) in each quarter of the frame. How it looks:
         mean, standard deviation and maximum of each channel of the last frame, as it is encoded at
         half its size.
 
@@ -294,7 +293,7 @@ class Prior(nn.Module):
         return _in_parts(self._features, self._checked(clips))
 
     def _features(self, clips: Tensor) -> Tensor:
-        motion = velocity_histogram(-self.predict_motion(clips).way)
+        motion = velocity_histogram(self._flow(clips))
         looks = self.net.encode(clips[:, -1:])[1][:, 0]  # (N, C, H / 2, W / 2)
         return torch.cat([motion, summary(looks)], 1)
 

@@ -24,7 +24,7 @@ from eon_utils.training.prior_score import FRAMES, MIDDLE, TASKS
 
 FILE = "prior_training.safetensors"
 SHOWN = ("digits", "leaves", "pans")  # sources of which a frame may be part of the project
-TITLES = tuple(f"{source}, {task}" for task in TASKS for source in SHOWN)
+TITLES = tuple(f"{source}, {task}" for task in ("between", "next") for source in SHOWN)
 STATES = 32  # at most, of those that were judged
 CLIPS = 12  # of a source, of which one is shown
 LIVELY = 3  # the one that so many are livelier than
@@ -44,7 +44,7 @@ def clips_to_show(size: int) -> Tensor:
 
 
 def pictures_of(prior: Prior, clips: Tensor) -> np.ndarray:
-    """The last frame of each clip by those before it, then the middle one by the others.
+    """The middle frame of each clip by the others, then the last one by those before it.
 
     Args:
         prior: that is asked.
@@ -56,7 +56,7 @@ def pictures_of(prior: Prior, clips: Tensor) -> np.ndarray:
     clips = clips.to(device())
     following = prior.predict(clips[:, :-1])
     middle = prior.between(clips[:, :MIDDLE], clips[:, MIDDLE + 1 :])
-    return to_uint8(torch.cat([following, middle]))
+    return to_uint8(torch.cat([middle, following]))
 
 
 def film_of(states: Path, history: History, size: int, before: History | None = None) -> History:
@@ -72,7 +72,7 @@ def film_of(states: Path, history: History, size: int, before: History | None = 
         Pictures and `measures` of at most 32 states, loss and seconds of both trainings.
     """
     clips = clips_to_show(size)
-    target = to_uint8(torch.cat([clips[:, -1], clips[:, MIDDLE]]))
+    target = to_uint8(torch.cat([clips[:, MIDDLE], clips[:, -1]]))
     film = History(target=target)
     if before is not None:
         film.snapshot_steps += before.snapshot_steps
