@@ -273,9 +273,9 @@ class Prior(nn.Module):
     def features(self, clips: Tensor) -> Tensor:
         """One vector a clip, frozen: the same length for any T, H and W.
 
-        How it moves: a histogram of the velocities (`flow`) in each quarter of the frame. How it looks:
-        mean, standard deviation and maximum of each channel of the last frame, as it is encoded at
-        half its size.
+        How it moves: a histogram of the velocities (`flow`) in each quarter of the frame. How it
+        looks: mean, standard deviation and maximum of each channel of the last frame, as it is
+        encoded at half its size.
 
         Args:
             clips: as `predict`.
