@@ -77,22 +77,31 @@ def _kinds(default: object, annotation: ast.expr | None) -> list[str]:
 
 
 def preset_table(notebook: Path) -> dict[str, Any]:
-    """The table that a notebook hands to `eon.resolve`, written as `dict(...)`; else nothing."""
+    """The table that a notebook hands to `eon.resolve`, written as `dict(...)`.
+
+    Nothing where it is written otherwise: the notebook itself then refuses what it can't take.
+    """
     for cell in nbformat.read(notebook, as_version=4).cells:
-        if cell.cell_type != "code" or "eon.resolve(" not in cell.source:
-            continue
-        nodes = list(ast.walk(ast.parse(cell.source)))
-        named = {}
-        for node in nodes:
-            if isinstance(node, ast.Assign):
-                named[ast.unparse(node.targets[0])] = node.value
-        calls = [node for node in nodes if isinstance(node, ast.Call)]
-        call = next(call for call in calls if ast.unparse(call.func) == "eon.resolve")
-        table = named.get(ast.unparse(call.args[2]), call.args[2])
-        if isinstance(table, ast.Call):
-            entries = [(str(entry.arg), entry.value) for entry in table.keywords]
-            return {name: ast.literal_eval(value) for name, value in entries}
+        if cell.cell_type == "code" and "eon.resolve(" in cell.source:
+            try:
+                return _table_in(cell.source)
+            except (SyntaxError, ValueError, LookupError, StopIteration):  # not plain enough
+                return {}
     return {}
+
+
+def _table_in(source: str) -> dict[str, Any]:
+    """The keywords of the table in a cell that calls `eon.resolve`."""
+    nodes = list(ast.walk(ast.parse(source)))
+    named = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign):
+            named[ast.unparse(node.targets[0])] = node.value
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    third = next(call.args[2] for call in calls if ast.unparse(call.func) == "eon.resolve")
+    table = named.get(ast.unparse(third), third)
+    entries = table.keywords if isinstance(table, ast.Call) else []
+    return {str(entry.arg): ast.literal_eval(entry.value) for entry in entries}
 
 
 def parse_value(name: str, text: str, kinds: Sequence[str]) -> Any:  # noqa: ANN401

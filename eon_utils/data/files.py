@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -59,9 +60,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{path.name}.*.partial"):
-        if time.time() - left.stat().st_mtime > STALE:
-            left.unlink(missing_ok=True)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):  # another process may have finished it just now
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
     # Of its own name, because another process may be writing the same file.
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     try:
@@ -74,8 +76,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+class NoRoomError(OSError):
+    """A disk that is too full for what is to be written."""
+
+
 def check_room(folder: Path, wanted: float, what: str) -> None:
-    """Raise an OSError where a disk has no room.
+    """Raise a `NoRoomError` where a disk has no room.
 
     Args:
         folder: to write to, or to be made.
@@ -88,4 +94,4 @@ def check_room(folder: Path, wanted: float, what: str) -> None:
     free = shutil.disk_usage(there).free - SPARE
     if wanted > free:
         need = f"{what} needs {wanted / 1e9:.1f} GB in {folder}, where {max(free, 0) / 1e9:.1f} GB"
-        raise OSError(f"{need} are free; make room, or ask for less")
+        raise NoRoomError(f"{need} are free; make room, or ask for less")

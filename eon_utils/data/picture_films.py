@@ -29,7 +29,8 @@ class TimedPicture(NamedTuple):
 def join_numbered(files: list[Path]) -> list[Path]:
     """Numbered pictures of one name become one film; what is no numbered picture stays.
 
-    A film goes by the name that its files share, with a star in place of the number.
+    A film goes by the name that its files share, with a star in place of the number. A file of
+    several pictures is a film of its own, whatever its name.
 
     Examples:
         >>> films = join_numbered([Path("a/b_2.png"), Path("a/b_10.png"), Path("a/c.mp4")])
@@ -39,7 +40,7 @@ def join_numbered(files: list[Path]) -> list[Path]:
     films = []
     for file in files:
         number = NUMBER.search(file.stem)
-        if number and file.suffix.lower() in NUMBERED:
+        if number and file.suffix.lower() in NUMBERED and not _holds_several(file):
             file = file.with_name(f"{file.stem[: number.start()]}*{file.suffix}")
         films.append(file)
     return list(dict.fromkeys(films))
@@ -56,7 +57,8 @@ def members(film: Path) -> list[Path]:
     found = []
     for file in film.parent.iterdir():
         number = file.stem.removeprefix(prefix)
-        if file.suffix == film.suffix and file.stem.startswith(prefix) and number.isdigit():
+        alike = file.suffix == film.suffix and file.stem.startswith(prefix)
+        if alike and number.isdigit() and not _holds_several(file):
             found.append((int(number), file))
     return [file for _, file in sorted(found)]
 
@@ -65,13 +67,18 @@ def picture_files(film: Path) -> list[Path]:
     """The files of a film of pictures: its numbered ones, or the one of several; else none."""
     if is_numbered(film):
         return members(film)
-    if film.suffix.lower() not in STACKS:
-        return []
+    return [film] if _holds_several(film) else []
+
+
+def _holds_several(file: Path) -> bool:
+    """Whether a file holds several pictures."""
+    if file.suffix.lower() not in STACKS:
+        return False
     try:
-        with Image.open(film) as picture:
-            return [film] if getattr(picture, "n_frames", 1) > 1 else []
+        with Image.open(file) as picture:
+            return getattr(picture, "n_frames", 1) > 1
     except Exception:  # no picture: FFmpeg may know what it is
-        return []
+        return False
 
 
 def count_pictures(files: list[Path]) -> int:

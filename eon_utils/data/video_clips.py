@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from eon_utils.config import RUNS
 from eon_utils.data.clips import ClipSource
-from eon_utils.data.files import check_room, list_files, name_some, whole_file
+from eon_utils.data.files import NoRoomError, check_room, list_files, name_some, whole_file
 from eon_utils.data.picture_films import join_numbered, picture_files
 from eon_utils.data.video_decoding import (
     LONGEST_SIDE,
@@ -241,6 +241,7 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
 
     Raises:
         FileNotFoundError: for a folder that does not exist.
+        NoRoomError: where the disk is too full for the cache.
         ValueError: where no file is left.
     """
     files = video_files(folders)
@@ -250,6 +251,8 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
     for file in tqdm(files, "videos", disable=None, leave=False, delay=1):
         try:
             films.append(_film(file, cache, most, frames))
+        except NoRoomError:
+            raise
         except Exception as error:  # whatever a decoder raises: the others are read
             skipped.append(f"{file.name} ({unread_reason(error)})")
     if not films:

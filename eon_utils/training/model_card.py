@@ -130,9 +130,14 @@ def _trainings(trained: Sequence[Mapping[str, Any]]) -> str:
         mixture = ", ".join(f"{name} {weight:g}" for name, weight in one.get("mixture", {}).items())
         videos = ", ".join(one.get("videos", []))
         numbers = [f"{one['steps']:,}", *(one.get(key, "?") for key in ("batch", "size", "hours"))]
-        rows.append([number, *numbers, mixture, videos or "none"])
+        precision = one.get("precision", "32-true")
+        rows.append([number, *numbers, mixture, videos or "none", precision])
     return markdown_table(
-        ["", "steps", "clips a step", "pixels", "hours", "weights of the sources", "videos"], rows
+        [
+            *("", "steps", "clips a step", "pixels", "hours", "weights of the sources", "videos"),
+            "precision",
+        ],
+        rows,
     )
 
 

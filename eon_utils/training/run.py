@@ -317,7 +317,7 @@ class TrainingRun:
             if self.status == "running":
                 self.status = "stopped" if asked == STOP and self.done < self.steps else "finished"
         except GeneratorExit:  # `break`, or an error in the reader's loop
-            if self.fabric.world_size == 1:
+            if self.fabric.world_size == 1 and self.status == "running":
                 self.status = "stopped"
             raise
         finally:

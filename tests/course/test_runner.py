@@ -145,6 +145,21 @@ def test_the_notebooks_own_rules_hold_before_they_run(repo, notebook, setting, s
     assert str(error.value).startswith(said)
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%matplotlib inline\ncfg = eon.resolve(preset, seed, dict(steps=(1, 2, 3)), steps=steps)",
+        "cfg = eon.resolve(preset, seed, make_table(), steps=steps)",
+        "cfg = eon.resolve(preset, seed, dict(steps=COUNTS), steps=steps)",
+        "# eon.resolve(preset, seed)",
+    ],
+)
+def test_a_table_that_cannot_be_read_off_stops_nobody(tmp_path, cell):
+    write(tmp_path / "notebooks" / "01_mine.ipynb", ["md # Mine", cell])
+    path = tmp_path / "notebooks" / "01_mine.ipynb"
+    assert plan([path], "smoke", {"steps": "7"}) == [(path, {"steps": 7, "preset": "smoke"})]
+
+
 def test_what_the_notebooks_take_is_planned(repo):
     paths = sorted((repo / "notebooks").glob("*.ipynb"))
     settings = {"noise": "0", "steps": "3", "resume": "false", "seed": "4294967295"}

@@ -83,6 +83,18 @@ def test_gray_of_16_bits_is_scaled_alike_in_all_frames(tmp_path):
     assert steps.min() > 0.9 * steps.max(), "by the same number of grays each"
 
 
+def test_numbered_stacks_stay_films_of_their_own(tmp_path):
+    first, *others = pictures()
+    for number in (1, 2):
+        file = tmp_path / f"cells_{number}.tif"
+        first.save(file, save_all=True, append_images=others)
+    clips, names = video_folder(tmp_path, frames=5, size=(32, 24))
+    assert len(clips) == 4 and {name.split(" @ ")[0] for name in names} == {
+        "cells_1.tif",
+        "cells_2.tif",
+    }
+
+
 def test_one_numbered_file_by_its_name_is_one_picture(tmp_path):
     for number, picture in enumerate(pictures()):
         picture.save(tmp_path / f"{number}.png")

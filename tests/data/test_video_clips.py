@@ -275,6 +275,16 @@ def test_the_default_cache_is_in_runs(folder, tmp_path, monkeypatch):
     assert len(list((tmp_path / "runs" / "videos").iterdir())) == 2
 
 
+def test_a_full_disk_is_no_reason_to_leave_a_file_out(folder, tmp_path, monkeypatch):
+    def full(folder, wanted, what):
+        raise making.NoRoomError("no room")
+
+    film(folder / "a.mkv")
+    monkeypatch.setattr(making, "check_room", full)
+    with pytest.raises(OSError, match="no room"):
+        videos(tmp_path)
+
+
 @pytest.mark.parametrize("at", ["frames", "index"])
 def test_an_interrupted_file_is_not_taken_for_a_finished_one(at, folder, tmp_path, monkeypatch):
     film(folder / "a.mkv")
