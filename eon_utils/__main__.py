@@ -29,8 +29,13 @@ EXAMPLES = """examples:
 def run_notebooks(args: Namespace) -> int:
     from eon_utils.course import runner
 
+    if args.resume:
+        if args.only or args.settings or args.out or args.preset:
+            raise ValueError("--resume goes on as the run began: leave the other options out")
+        _, status = runner.resume(args.resume, args.root)
+        return status
     settings = pairs(args.settings)
-    preset = settings.pop("preset", args.preset)
+    preset = settings.pop("preset", args.preset or "laptop")
     _, status = runner.run(preset, args.only, settings, args.out, args.root)
     return status
 
@@ -143,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
 
     text = "run notebooks into runs/<time>, and build a site from them"
     add = command("run", run_notebooks, text)
-    add("--preset", default="laptop", help=f"{', '.join(PRESETS)} (default: laptop)")
+    add("--preset", default="", help=f"{', '.join(PRESETS)} (default: laptop)")
     add("--only", default="", metavar="02,03", help="only these notebooks")
     add(
         "-p",
@@ -155,6 +160,8 @@ def parser() -> argparse.ArgumentParser:
         help="set a parameter",
     )
     add("--out", type=Path, help="where to put the run (default: runs/<time>)")
+    text = "go on with a run that was stopped: what ran through is kept"
+    add("--resume", type=Path, metavar="FOLDER", help=text)
 
     text = "run the committed notebooks under laptop, save their cleaned outputs in place"
     add = command("notebooks", save_notebooks, text)

@@ -137,7 +137,7 @@ def run_prior(
 
     def watch(run: eon.TrainingRun) -> None:
         objective = run.trained
-        assert isinstance(objective, train_prior.PredictionObjective)
+        assert isinstance(objective, train_prior.PriorObjective)
         curve.watch(objective.prior, run.history.spent)
 
     name = f"benchmark_{clips.name}"

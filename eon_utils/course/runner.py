@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import papermill
@@ -29,6 +30,7 @@ log = logging.getLogger("papermill")
 
 # of a notebook that was not timed yet
 BUDGETS = {"smoke": "up to 1 min", "laptop": "up to 9 min", "full": "up to 35 min on two cores"}
+ASKED = "run.json"  # in a run's folder: what it was asked for
 LONGEST_MESSAGE = 160  # characters, where one line is what there is
 
 
@@ -50,6 +52,14 @@ def select(only: str = "", root: Path = ROOT) -> list[Path]:
     return [path for path in every if not wanted or path.name.startswith(wanted)]
 
 
+class Asked(NamedTuple):
+    """What a run was asked for."""
+
+    preset: str
+    whole: bool  # of the course
+    jobs: list[tuple[Path, dict[str, Any]]]  # notebooks with their parameters
+
+
 def run(
     preset: str = "laptop",
     only: str = "",
@@ -59,7 +69,8 @@ def run(
 ) -> tuple[Path, int]:
     """Run notebooks one after the other into one folder.
 
-    A notebook that fails does not stop the others. Ctrl-C stops all, and keeps what is there.
+    A notebook that fails does not stop the others. Ctrl-C stops all, and keeps what is there;
+    `resume` goes on from it. A run of the whole course becomes `runs/latest`.
 
     Args:
         preset: "smoke", "laptop" or "full".
@@ -78,28 +89,101 @@ def run(
     jobs = plan(select(only, root), preset, settings or {})
     out = (out or root / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")).resolve()
     make_empty(out)
+    asked = Asked(preset, not only, jobs)
+    write_asked(asked, out / ASKED)
+    return _run_into(out, asked, root)
+
+
+def resume(out: Path, root: Path = ROOT) -> tuple[Path, int]:
+    """Go on with a run that was stopped or killed, with the parameters that it began with.
+
+    Notebooks that ran through are kept; the others run, from their beginning.
+
+    Args:
+        out: its folder.
+        root: of the course.
+
+    Returns:
+        As `run`.
+
+    Raises:
+        ValueError: for a folder that is none of a run, or of one with other notebooks.
+    """
+    out = out.expanduser().resolve()
+    return _run_into(out, read_asked(out / ASKED, root), root)
+
+
+def write_asked(asked: Asked, path: Path) -> None:
+    """Note beside a run's notebooks what it was asked for."""
+    jobs = [[notebook.name, values] for notebook, values in asked.jobs]
+    text = json.dumps(asked._asdict() | {"jobs": jobs}, indent=1)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_asked(path: Path, root: Path = ROOT) -> Asked:
+    """What `write_asked` noted.
+
+    Raises:
+        ValueError: where there is no such note, or the course lacks a notebook that it names.
+    """
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        jobs = [(root / "notebooks" / name, values) for name, values in noted["jobs"]]
+        asked = Asked(noted["preset"], noted["whole"], jobs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "name the folder of a run, such as runs/<time>"
+        raise ValueError(f"--resume {path.parent} is no folder of a run; {remedy}") from error
+    missing = [notebook.name for notebook, _ in jobs if not notebook.is_file()]
+    if missing:
+        folder = root / "notebooks"
+        raise ValueError(f"{path.parent.name} ran {', '.join(missing)}, no notebook of {folder}")
+    return asked
+
+
+def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
+    """Run what has not run through yet."""
     use_own_kernel()
     with log_file(out / "log.txt"):
         system = f"Python {platform.python_version()} on {platform.platform()}"
         log.info(f"{system}, {os.cpu_count()} CPUs")
-        say(f"Preset {preset}, {len(jobs)} notebook{'s' * (len(jobs) > 1)}, into {out}")
-        announce(jobs, preset, root)
+        kept = {}
+        for path, _ in asked.jobs:
+            nb = ran_through(out / path.name)
+            if nb is not None:
+                kept[path] = nb
+        jobs = [(path, values) for path, values in asked.jobs if path not in kept]
+        say(f"Preset {asked.preset}, {len(jobs)} notebook{'s' * (len(jobs) != 1)}, into {out}")
+        if kept:
+            say(f"Kept, because they ran through: {', '.join(path.stem for path in kept)}")
+        announce(jobs, asked.preset, root)
         executed = []
         rows: list[Row] = []
-        for path, values in jobs:
-            nb = execute(path, out / path.name, values)
+        for path, values in asked.jobs:
+            nb = kept[path] if path in kept else execute(path, out / path.name, values)
             executed.append((path.stem, nb))
-            rows += measured(nb, path.name[:2], preset, values)
+            rows += measured(nb, path.name[:2], asked.preset, values)
             write_ledger(out / "ledger.json", rows)
             if nb.metadata.eon.status == "interrupted":
                 break
-        point_latest(out)
+        statuses = {nb.metadata.eon.status for _, nb in executed}
+        if asked.whole and "interrupted" not in statuses:
+            point_latest(out)
         report(executed, rows, out)
+        if "interrupted" in statuses:
+            say(f"\nTo go on: python -m eon_utils run --resume {out}")
         say(f"\nRead it: {build_site(out, root / 'notebooks')}")
-    statuses = {nb.metadata.eon.status for _, nb in executed}
     if "interrupted" in statuses:
         return out, 130
     return out, int("failed" in statuses)
+
+
+def ran_through(path: Path) -> NotebookNode | None:
+    """An executed notebook that ended well; None for any other, or none."""
+    try:
+        nb = nbformat.read(path, as_version=4)
+    except (OSError, ValueError):  # the runner was killed while it was written
+        return None
+    return nb if nb.metadata.get("eon", {}).get("status") == "ok" else None
 
 
 def make_empty(folder: Path) -> None:
@@ -273,16 +357,19 @@ def report(executed: list[tuple[str, NotebookNode]], rows: list[Row], out: Path)
 def point_latest(out: Path) -> None:
     """Make `latest` beside `out` lead to it: a link, or a text file where there are no links."""
     latest = out.parent / "latest"
-    if latest.is_symlink() or latest.is_file():
-        latest.unlink()
+    if latest.is_dir() and not latest.is_symlink():
+        return  # somebody's own
+    new = out.parent / "latest.new"
+    new.unlink(missing_ok=True)
     try:
-        latest.symlink_to(out.name, target_is_directory=True)
+        new.symlink_to(out.name, target_is_directory=True)
     except OSError:
-        latest.write_text(out.name, encoding="utf-8")
+        new.write_text(out.name, encoding="utf-8")
+    new.replace(latest)
 
 
 def latest_run(runs: Path) -> Path:
-    """The folder of the last run.
+    """The folder of the last run of the whole course.
 
     Raises:
         FileNotFoundError: when there was none.
@@ -291,5 +378,7 @@ def latest_run(runs: Path) -> Path:
     if latest.is_file():
         latest = runs / latest.read_text(encoding="utf-8").strip()
     if not latest.is_dir():
-        raise FileNotFoundError(f"no run in {runs} yet; make one with: python -m eon_utils run")
+        raise FileNotFoundError(
+            f"no run of the whole course in {runs} yet; make one with: python -m eon_utils run"
+        )
     return latest.resolve()

@@ -44,9 +44,3 @@ def velocity_histogram(velocity: Tensor) -> Tensor:
     distance = (velocity[:, None] - centre).square().sum(2)  # (N, 33, H, W)
     share = torch.exp(-distance / (2 * width.square()))
     return F.adaptive_avg_pool2d(share, QUARTERS).flatten(1)
-
-
-def summary(features: Tensor) -> Tensor:
-    """Mean, standard deviation and maximum of each channel: (N, C, H, W) -> (N, 3 * C)."""
-    flat = features.flatten(2)  # (N, C, H * W)
-    return torch.cat([flat.mean(2), flat.std(2, correction=0), flat.amax(2)], 1)

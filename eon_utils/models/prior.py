@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from eon_utils.config import device
-from eon_utils.models.descriptors import summary, velocity_histogram
+from eon_utils.models.content_encoder import ContentEncoder
+from eon_utils.models.descriptors import velocity_histogram
 from eon_utils.models.inputs import check_tensor, in_unit_range, unbatched
 from eon_utils.models.optical_flow import invert_flow
 from eon_utils.models.trajectory_net import (
@@ -42,7 +43,7 @@ class Prior(nn.Module):
     **What is learnt.** A network (`TrajectoryNet`) takes this as a start and an input. It encodes
     the four nearest frames, reads them along trajectories from coarse to fine, corrects these, and
     weighs at each pixel all that the frame may be. It adds what nothing given explains. Untrained,
-    it changes nothing.
+    it changes nothing. A second network, `ContentEncoder`, learns what stays the same in a clip.
 
     Which frames are given, and when they were taken, is an input: the same weights predict,
     interpolate and fill in.
@@ -50,7 +51,7 @@ class Prior(nn.Module):
     Clips are (N, T, 3, H, W), H and W multiples of 16: float in [0, 1], or uint8.
 
     Args:
-        settings: of `TrajectoryNetConfig`: encoder, decoder, fusion.
+        settings: of `TrajectoryNetConfig`: encoder, decoder, fusion, content.
 
     Examples:
         >>> Prior(fusion=8).config.fusion
@@ -61,6 +62,7 @@ class Prior(nn.Module):
         super().__init__()
         self.config = TrajectoryNetConfig(**settings)
         self.net = TrajectoryNet(self.config)
+        self.content = ContentEncoder(self.config.content)
 
     def forward(self, clips: Tensor) -> Tensor:
         """The next frame, with gradients: (N, T, 3, H, W) -> (N, 3, H, W), about [0, 1].
@@ -273,9 +275,8 @@ class Prior(nn.Module):
     def features(self, clips: Tensor) -> Tensor:
         """One vector a clip, frozen: the same length for any T, H and W.
 
-        How it moves: a histogram of the velocities (`flow`) in each quarter of the frame. How it
-        looks: mean, standard deviation and maximum of each channel of the last frame, as it is
-        encoded at half its size.
+        How it moves, 132 numbers: a histogram of the velocities (`flow`) in each quarter of the
+        frame. How it looks, 256 numbers: what the `ContentEncoder` says, mean of the frames.
 
         Args:
             clips: as `predict`.
@@ -288,14 +289,15 @@ class Prior(nn.Module):
 
         Examples:
             >>> load_prior().features(torch.rand(2, 5, 3, 32, 48)).shape
-            torch.Size([2, 213])
+            torch.Size([2, 388])
         """
         return _in_parts(self._features, self._checked(clips))
 
     def _features(self, clips: Tensor) -> Tensor:
         motion = velocity_histogram(self._flow(clips))
-        looks = self.net.encode(clips[:, -1:])[1][:, 0]  # (N, C, H / 2, W / 2)
-        return torch.cat([motion, summary(looks)], 1)
+        looks = self.content(clips.flatten(0, 1))  # (N * T, 256)
+        looks = looks.unflatten(0, clips.shape[:2]).mean(1)
+        return torch.cat([motion, looks], 1)
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
         """The clips as the network takes them."""
@@ -358,7 +360,7 @@ def load_prior(path: str | Path | None = None) -> Prior:
         raise ValueError(
             f"{weights.file} holds another kind of prior ({error}); {remedy}"
         ) from error
-    load_tensors(model.net, weights)
+    load_tensors(model, weights)
     return model.requires_grad_(False).eval().to(device())
 
 
@@ -378,4 +380,4 @@ def save_prior(model: Prior, path: str | Path, **about: object) -> str:
         The file's SHA-256.
     """
     description = {"model": asdict(model.config), **about}
-    return write_weights(model.net, path, "prior", description, torch.float16)
+    return write_weights(model, path, "prior", description, torch.float16)

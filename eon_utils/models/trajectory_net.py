@@ -34,11 +34,13 @@ class TrajectoryNetConfig:
         encoder: channels of the encoder at 1/2, 1/4, ... of the size.
         decoder: channels of the decoder at full size, 1/2, 1/4, ...: one more than the encoder.
         fusion: channels of the last layers.
+        content: channels of the `ContentEncoder`.
     """
 
     encoder: tuple[int, ...] = (24, 48, 72, 96)
     decoder: tuple[int, ...] = (24, 48, 72, 96, 128)
     fusion: int = 24
+    content: tuple[int, ...] = (16, 32, 64, 128)
 
 
 class Trajectory(NamedTuple):

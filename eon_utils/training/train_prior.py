@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,6 +29,7 @@ from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
 from eon_utils.models.trajectory_net import SLOTS, Reading
 from eon_utils.models.weight_files import WEIGHTS, read_weights
 from eon_utils.training import recording
+from eon_utils.training.clip_contrast import ClipContrast
 from eon_utils.training.model_card import prior_card
 from eon_utils.training.prior_score import PriorScore
 from eon_utils.training.run import TrainingRun
@@ -39,6 +41,7 @@ DRAWN = 7  # frames of a draw: four to predict from, and three to predict
 BATCH = 16
 ALREADY_GOOD = 1e-4  # mean squared error of 40 dB: what is better counts no more
 LEVEL_WEIGHT = 0.15  # of the loss of each level's own blend, beside that of the frame
+CONTRAST_WEIGHT = 0.03  # of `ClipContrast`, which trains layers of its own
 AHEAD = 3  # frames that are predicted in a row
 QUESTIONS = (  # in turn
     *("next", "between", "next", "between", "ahead", "between", "next", "between"),
@@ -390,16 +393,19 @@ def _share(reading: Reading, nearest: Tensor, target: Tensor) -> Tensor:
     return (log_error(reading.frame, target) - log_error(nearest, target)).exp()
 
 
-class PredictionObjective(nn.Module):
-    """A prior and its loss as one module, so that several processes can share the work."""
+class PriorObjective(nn.Module):
+    """A prior and its losses as one module, so that several processes can share the work."""
 
     def __init__(self, prior: Prior) -> None:
         super().__init__()
         self.prior = prior
+        self.contrast = ClipContrast(prior.content)
 
     def forward(self, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Clips (N, T, 3, H, W) and the step -> `prediction_loss`."""
-        return prediction_loss(self.prior, clips, step)
+        """Clips (N, T, 3, H, W) and the step -> the loss, and the share of `prediction_loss`."""
+        loss, share = prediction_loss(self.prior, clips, step)
+        contrast = self.contrast(self.prior.content, clips, step)
+        return loss + CONTRAST_WEIGHT * contrast, share
 
 
 def prior_run(
@@ -427,10 +433,9 @@ def prior_run(
         warmup: steps over which it rises.
         settings: what else `TrainingRun` takes.
     """
-    objective = PredictionObjective(prior.to(device()))
-    optimizer = torch.optim.AdamW(
-        prior.parameters(), lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
+    objective = PriorObjective(prior.to(device()))
+    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     return TrainingRun(
         objective,
         steps,
@@ -471,7 +476,7 @@ def train(
         if watch is not None:
             watch(run)
     objective = run.trained
-    assert isinstance(objective, PredictionObjective)
+    assert isinstance(objective, PriorObjective)
     return run, objective.prior.eval()
 
 
@@ -530,7 +535,7 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
     if precision != "32-true":
         settings = {"plugins": WholeInputs(precision, device().type)}
     if devices * num_nodes > 1:
-        settings["strategy"] = "ddp"
+        settings["strategy"] = DDPStrategy(broadcast_buffers=False)  # each keeps frames of its own
     return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
 
 

@@ -347,6 +347,72 @@ def test_ctrl_c_keeps_what_is_there(tmp_path):
     assert "begun" in printed_in(tmp_path / "out" / "00_slow.ipynb")
     assert "interrupted" in (tmp_path / "out" / "site" / "index.html").read_text()
     assert not (tmp_path / "out" / "01_never.ipynb").exists()
+    assert not (tmp_path / "latest").exists(), "not a whole run"
+    assert f"run --resume {tmp_path}/out" in said
+
+
+# --- a run that was stopped goes on ---
+
+
+@pytest.fixture
+def counted(tmp_path):
+    """A course of two notebooks that count how often they run; the second waits for a file."""
+    wait = f"import os, pathlib; assert pathlib.Path(r'{tmp_path}/go').exists(), 'not yet'"
+    for name in ("00_first", "01_second"):
+        count = f"print(size); open(r'{tmp_path}/{name}.txt', 'a').write('x')"
+        cells = [f"md # {name}", count, wait if name == "01_second" else "1"]
+        write(tmp_path / "notebooks" / f"{name}.ipynb", cells)
+    return tmp_path
+
+
+def runs_of(root):
+    return [len((root / f"{name}.txt").read_text()) for name in ("00_first", "01_second")]
+
+
+def test_what_ran_through_is_kept(counted, capsys):
+    out = counted / "runs" / "one"
+    words = ["run", "--preset", "smoke", "--root", str(counted), "--out", str(out)]
+    assert main([*words, "-p", "size=[64,48]"]) == 1
+    (counted / "go").touch()
+    assert main(["run", "--root", str(counted), "--resume", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "Kept, because they ran through: 00_first" in said
+    assert runs_of(counted) == [1, 2]
+    assert "[64, 48]" in printed_in(out / "01_second.ipynb"), "with the parameters that it had"
+    assert [row["phase"] for row in read_ledger(out / "ledger.json")] == ["00", "01"]
+    assert (counted / "runs" / "latest").resolve() == out.resolve()
+
+
+def test_killed_anywhere_it_goes_on(counted):
+    (counted / "go").touch()
+    out = counted / "runs" / "one"
+    command = [sys.executable, "-m", "eon_utils", "run", "--root", str(counted), "--out", str(out)]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    while not (counted / "00_first.txt").exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (out / "01_second.ipynb").write_text("{torn")
+    assert main(["run", "--root", str(counted), "--resume", str(out)]) == 0
+    assert all(runner.ran_through(out / f"{name}.ipynb") for name in ("00_first", "01_second"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--only", "00"], "leave the other options out"), ([], "is no folder of a run")],
+)
+def test_what_cannot_go_on_is_said(counted, capsys, words, said):
+    command = ["run", "--root", str(counted), "--resume", str(counted)]
+    assert main([*command, *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_latest_is_a_run_of_the_whole_course(counted):
+    (counted / "go").touch()
+    words = ["run", "--preset", "smoke", "--root", str(counted), "--out"]
+    assert main([*words, str(counted / "runs" / "whole")]) == 0
+    assert main([*words, str(counted / "runs" / "part"), "--only", "01"]) == 0
+    assert runner.latest_run(counted / "runs").name == "whole"
 
 
 # --- what is committed ---
@@ -416,6 +482,9 @@ def test_latest_may_be_a_text_file(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.symlink_to", no_links)
     runner.point_latest(tmp_path / "one")
     assert runner.latest_run(tmp_path) == (tmp_path / "one").resolve()
+    (tmp_path / "two").mkdir()
+    runner.point_latest(tmp_path / "two")
+    assert runner.latest_run(tmp_path).name == "two"
 
 
 # --- what must not end a course ---

@@ -1,0 +1,131 @@
+"""What stays the same in a clip: a network learns it from telling clips apart."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eon_utils.models.content_encoder import ContentEncoder
+
+EMBEDDED = 64  # numbers by which frames are compared
+HIDDEN = 256
+QUEUE = 2048  # frames of earlier steps that are no match
+MOMENTUM = 0.99  # of the slow copy
+TEMPERATURE = 0.1
+TURN = 0.35  # radians: a view is turned by at most so much
+ZOOM = 0.4  # likewise the logarithm of its scale
+STRETCH = 0.25  # and of its width beside its height
+SHEAR = 0.3
+SHIFT = 0.3  # of half the frame's side
+TINT = 0.2  # the logarithm of a colour's gain
+DARKEST, BRIGHTEST = -0.5, 0.3  # the logarithm of the gain of all colours
+LIFT = 0.1  # what is added to all colours
+GRAIN = 0.05  # largest standard deviation of noise
+
+
+class ClipContrast(nn.Module):
+    """Which frame is of the same clip as this one? (MoCo: He et al. 2020, section 3.)
+
+    Two frames of each clip are taken, each turned, scaled, shifted and lit at random. By what an
+    encoder says of them, the second must be found among the others' and those of earlier steps. So
+    it learns what the frames of a clip share: what is in them. Nobody says what that is.
+
+    Args:
+        encoder: that is trained.
+    """
+
+    queue: Tensor
+    filled: Tensor
+
+    def __init__(self, encoder: ContentEncoder) -> None:
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Linear(encoder.numbers, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, EMBEDDED)
+        )
+        # The second frames are described by a slow copy, so that those of earlier steps, which
+        # it described too, stay comparable.
+        self.slow_encoder = copy.deepcopy(encoder).requires_grad_(False)
+        self.slow_head = copy.deepcopy(self.head).requires_grad_(False)
+        self.register_buffer("queue", torch.zeros(QUEUE, EMBEDDED))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    def forward(self, encoder: ContentEncoder, clips: Tensor, step: int) -> Tensor:
+        """The loss: cross-entropy of the choice.
+
+        Args:
+            encoder: that is trained.
+            clips: (N, T, 3, H, W) in [0, 1], T >= 2.
+            step: of the training; it decides about the frames and how they are changed.
+        """
+        rng = np.random.default_rng((step, QUEUE))
+        count, length = clips.shape[:2]
+        chosen = np.stack([rng.choice(length, 2, replace=False) for _ in range(count)])
+        rows = torch.arange(count, device=clips.device)
+        frames = clips[rows[:, None], torch.from_numpy(chosen).to(clips.device)]
+        first, second = (random_views(frames[:, side], rng) for side in range(2))
+        query = F.normalize(self.head(encoder(first)).float(), dim=1)  # (N, 64)
+        with torch.no_grad():
+            self._follow(encoder)
+            keys = self.slow_head(self.slow_encoder(second)).float()
+            keys = F.normalize(keys, dim=1)  # (N, 64)
+        with torch.autocast(clips.device.type, enabled=False):
+            others = torch.cat([keys, self.queue[: self.filled]])
+            likeness = query @ others.T / TEMPERATURE
+        loss = F.cross_entropy(likeness, rows)
+        self._keep(keys)
+        return loss
+
+    def _follow(self, encoder: ContentEncoder) -> None:
+        """The slow copy follows what is trained."""
+        pairs = [(self.slow_encoder, encoder), (self.slow_head, self.head)]
+        for slow, fast in pairs:
+            for mean, now in zip(slow.parameters(), fast.parameters(), strict=True):
+                mean.lerp_(now.detach(), 1 - MOMENTUM)
+
+    def _keep(self, keys: Tensor) -> None:
+        """The newest come first; the oldest fall out."""
+        self.queue.copy_(torch.cat([keys, self.queue])[:QUEUE])
+        self.filled += len(keys)
+        self.filled.clamp_(max=QUEUE)
+
+
+def random_views(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Frames as they might be seen from elsewhere, in another light.
+
+    Args:
+        frames: (N, 3, H, W) in [0, 1].
+        rng: decides how each is turned, scaled, stretched, sheared, shifted, lit and made grainy.
+
+    Returns:
+        (N, 3, H, W) in [0, 1].
+    """
+    count = len(frames)
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        values = rng.uniform(low, high, (count, *shape))
+        return torch.from_numpy(values).to(frames)
+
+    angle = draw(-TURN, TURN)
+    across = draw(-ZOOM, ZOOM).exp()
+    down = across * draw(-STRETCH, STRETCH).exp()
+    rotation = _rows(angle.cos(), -angle.sin(), angle.sin(), angle.cos())  # (N, 2, 2)
+    scale = _rows(across, draw(-SHEAR, SHEAR), torch.zeros_like(across), down)
+    shift = draw(-SHIFT, SHIFT, 2, 1)
+    grid = F.affine_grid(
+        torch.cat([rotation @ scale, shift], 2), list(frames.shape), align_corners=False
+    )
+    seen = F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
+    gain = draw(DARKEST, BRIGHTEST, 1, 1, 1) + draw(-TINT, TINT, 3, 1, 1)
+    seen = seen * gain.exp() + draw(-LIFT, LIFT, 1, 1, 1)
+    noise = rng.standard_normal(frames.shape, dtype=np.float32)
+    seen = seen + draw(0, GRAIN, 1, 1, 1) * torch.from_numpy(noise).to(frames)
+    return seen.clamp(0, 1)
+
+
+def _rows(*entries: Tensor) -> Tensor:
+    """Four numbers (N,) as matrices (N, 2, 2)."""
+    return torch.stack(entries, 1).unflatten(1, (2, 2))
