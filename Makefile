@@ -4,6 +4,8 @@ PRESET ?= laptop
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
+# An editable install leaves out what `pip install .` puts here.
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings/overrides.d
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # The kernel named python3 is this environment's own, whatever kernels the machine or the user has.
@@ -78,5 +80,7 @@ $(STAMP): pyproject.toml
 	  echo "$(VENV) is unfinished or broken: made anew."; $$python -m venv --clear $(VENV); \
 	elif [ ! -e $(VENV) ]; then $$python -m venv $(VENV); fi; \
 	$(PY) -m pip install --disable-pip-version-check -e '.[course,data,test]'; \
+	mkdir -p $(LAB_SETTINGS); \
+	cp eon_utils/notebook/static/eye-of-newt.json $(LAB_SETTINGS); \
 	touch $@; \
 	echo "Set up."

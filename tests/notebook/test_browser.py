@@ -13,6 +13,7 @@ import pytest
 from browser import (
     CHROMIUM,
     FLAGS,
+    STOPWATCH,
     fake_film,
     jupyterlab,
     lab_environment,
@@ -382,3 +383,19 @@ def test_jupyterlab_live(page, lab, folder, record_property):
         for problem in page.problems
         if "eon" in problem.lower() or "widget" in problem.lower()
     ]
+    slider.focus()
+    page.keyboard.press("Control+s")  # while a slider has the focus
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+    saved_widgets_move(page, folder / "live.ipynb")
+
+
+def saved_widgets_move(page, path) -> None:
+    """A notebook that was saved in JupyterLab moves when it is opened again, with a new kernel."""
+    saved = nbformat.read(path, as_version=4)
+    assert saved.metadata.widgets, "the course's setting makes JupyterLab save them"
+    page.evaluate("() => jupyterapp.shell.currentWidget.context.sessionContext.shutdown()")
+    open_lab(page, page.url)
+    root = page.wait_for_selector(READY, timeout=60_000)
+    root.scroll_into_view_if_needed()
+    root.evaluate(STOPWATCH)
+    assert moves_by_drag(page, root)

@@ -38,16 +38,24 @@ function edge(root, spec, frame) {
   if (spec.given) root.dataset.frame = frame < spec.given ? "given" : "predicted";
 }
 
+// JupyterLab takes keys for its own commands. While a control has the focus it gets those with Ctrl or Cmd alone, to
+// save with; the others are the control's. Lumino looks at the attribute before the control hears of the key.
+function keepKeys(control) {
+  const decide = (event) => control.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey));
+  control.addEventListener("focus", () => window.addEventListener("keydown", decide, true));
+  control.addEventListener("blur", () => window.removeEventListener("keydown", decide, true));
+  return control;
+}
+
 // Play button, slider from 0 to `last`, caption. `go(i)` moves, `settle()` follows when a move is over; `loop`:
 // play begins again at the end. `what` is played, where there is more than one bar.
 function transport(parent, { label, what = "", last, ms, loop = false, go, settle }) {
   const bar = add(parent, "div", { class: "eon-bar" });
-  const quiet = { "data-lm-suppress-shortcuts": "true" }; // else JupyterLab takes the keys for its own commands
   const title = `Play or pause${what} (space)`;
   const button = { type: "button", class: "eon-play", "aria-label": `Play${what}`, title };
-  const play = add(bar, "button", { ...button, ...quiet }, "▶");
+  const play = keepKeys(add(bar, "button", button, "▶"));
   const ends = { min: 0, max: last, step: 1 };
-  const range = add(bar, "input", { type: "range", ...ends, "aria-label": label, ...quiet });
+  const range = keepKeys(add(bar, "input", { type: "range", ...ends, "aria-label": label }));
   const caption = add(bar, "span", { class: "eon-caption" });
   let timer = null;
 

@@ -4,8 +4,7 @@ function render({ model, el }) {
   const head = add(root, "div", { class: "eon-bar" });
   add(head, "b", {}, model.get("title"));
   const status = add(head, "span", { class: "eon-status" }, "starting …");
-  const quiet = { "data-lm-suppress-shortcuts": "true" };
-  const stop = add(head, "button", { type: "button", class: "eon-stop", ...quiet }, "■ Stop");
+  const stop = keepKeys(add(head, "button", { type: "button", class: "eon-stop" }, "■ Stop"));
   const steps = model.get("steps");
   const progress = add(root, "progress", { max: steps, value: 0, "aria-label": "Training progress" });
   const main = add(root, "div", { class: "eon-main" });
