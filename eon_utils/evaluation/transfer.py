@@ -236,17 +236,19 @@ def to_onnx(network: Prior, clips: Tensor, file: str | Path) -> None:
 
     Args:
         network: the prior, in `eval` mode.
-        clips: an example, (N, T, 3, H, W). The graph takes clips of this shape only.
+        clips: an example, (N, T, 3, H, W). The graph takes any number of clips, of this length and
+            size only.
         file: where to.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that shapes become constants is meant
+        warnings.simplefilter("ignore")  # that lengths and sizes become constants is meant
         torch.onnx.export(
             network,
             (clips,),
             file,
             input_names=["clips"],
             output_names=["frame"],
+            dynamic_axes={"clips": {0: "N"}, "frame": {0: "N"}},
             dynamo=False,  # the newer exporter takes three times as long
             opset_version=20,
         )

@@ -41,7 +41,7 @@ def coarse_to_fine(pyramid: list[Tensor], times: Tensor) -> list[Tensor]:
     apart = times[:, 1] - times[:, 0]
     apart = apart[:, None, None, None]  # (N, 1, 1, 1)
     coarsest = pyramid[-1]
-    velocity = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[-2:])
+    velocity = coarsest.new_zeros(coarsest.shape[0], 2, *coarsest.shape[-2:])
     velocity = _refine(coarsest, times, apart, velocity, COARSEST_STEPS)
     velocities = [velocity]
     for level in reversed(range(len(pyramid) - 1)):
@@ -59,7 +59,7 @@ def coarse_to_fine(pyramid: list[Tensor], times: Tensor) -> list[Tensor]:
 def read_along(frames: Tensor, ways: Tensor) -> Tensor:
     """Frames (N, K, C, h, w), each read along a way of its own, (N, K, 2, h, w)."""
     read = warp(frames.flatten(0, 1), ways.flatten(0, 1))
-    return read.unflatten(0, frames.shape[:2])
+    return read.view(frames.shape)
 
 
 def _ways(times: Tensor, velocity: Tensor) -> Tensor:
@@ -91,8 +91,9 @@ def _refine_from_rest_too(pair: Tensor, times: Tensor, apart: Tensor, velocity: 
     error = difference.square().sum(1, keepdim=True)  # (2 N, 1, h, w)
     error = (error + ROUNDING).sqrt()
     cost = window_mean(error, 3) + global_mean(error)
-    cost_moving, cost_from_rest = cost.chunk(2)
-    moving, from_rest = velocity.chunk(2)
+    half = pair.shape[0] // 2
+    cost_moving, cost_from_rest = cost[:half], cost[half:]
+    moving, from_rest = velocity[:half], velocity[half:]
     return torch.where(cost_from_rest < cost_moving, from_rest, moving)
 
 

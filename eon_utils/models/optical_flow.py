@@ -139,14 +139,20 @@ def lucas_kanade(first: Tensor, second: Tensor, shift: Tensor, seen: Tensor, rou
     for _ in range(rounds):
         mean = neighbours_mean(smooth)
         smooth = torch.addcmul(fixed, own, mean)
-        smooth = torch.addcmul(smooth, other, mean.roll(len(shift), 0))  # of the other axis
-    smooth = smooth.unflatten(0, (2, -1)).transpose(0, 1)  # (N, 2, H, W)
+        mean_of_other_axis = _both_axes(mean).flip(0).flatten(0, 1)
+        smooth = torch.addcmul(smooth, other, mean_of_other_axis)
+    smooth = _both_axes(smooth).transpose(0, 1)  # (N, 2, H, W)
     return (smooth - shift).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
 
 
 def _by_axis(x: Tensor) -> Tensor:
     """(N, 2, H, W), or one channel for both -> those of x, then those of y, (2 N, H, W)."""
     return x.expand(-1, 2, -1, -1).transpose(0, 1).flatten(0, 1)
+
+
+def _both_axes(x: Tensor) -> Tensor:
+    """(2 N, H, W) -> (2, N, H, W); not by `unflatten`, for which an ONNX graph fixes N."""
+    return x.view(2, x.shape[0] // 2, *x.shape[1:])
 
 
 def _normal_equations(first: Tensor, second: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
@@ -234,7 +240,7 @@ def neighbours(flow: Tensor, side: int, apart: int = 1) -> Tensor:
     """
     padded = _pad(flow, side // 2 * apart)
     columns = F.unfold(padded, side, apart)  # (N, 2 * side * side, H * W)
-    columns = columns.view(len(flow), 2, side * side, *flow.shape[-2:])
+    columns = columns.view(flow.shape[0], 2, side * side, *flow.shape[-2:])
     return columns.permute(2, 0, 1, 3, 4)
 
 

@@ -41,7 +41,7 @@ def fit_to_past(pyramid: list[Tensor]) -> PastFit:
         pyramid: fine to coarse, four frames (N, 4, 3, h, w) at each level, the last one first.
     """
     frames = pyramid[0]
-    count = len(frames)
+    count = frames.shape[0]  # not len(), which an export takes for a constant
     pairs = [torch.cat([level[:, end : end + 2] for end in range(ENDS)]) for level in pyramid]
     times = frames.new_tensor([-1.0, -2.0]).expand(ENDS * count, 2)
     velocities = coarse_to_fine(pairs, times)
@@ -51,7 +51,7 @@ def fit_to_past(pyramid: list[Tensor]) -> PastFit:
     moved, moved_before = reads.unbind(1)
     hypotheses = [moved, moved_before, window_mean(moved, 1), before]
     differences = torch.stack(hypotheses, 1) - last[:, None]  # (3 N, 4, 3, H, W)
-    future, *past = differences.unflatten(0, (ENDS, count)).unbind(0)
+    future, *past = differences.view(ENDS, count, *differences.shape[1:]).unbind(0)
     answers = torch.stack([frames[:, 0] - frames[:, 1], frames[:, 1] - frames[:, 2]])
     default = frames.new_tensor(DEFAULT_WEIGHTS)
     weights = leave_one_out_weights(torch.stack(past), answers, default)  # (N, 4, H, W)

@@ -87,7 +87,7 @@ class Prior(nn.Module):
         if chosen[0] > 0 and min(chosen) > 0:  # a film backwards is a film
             chosen = [-time for time in chosen]
         frames = clips[:, slots]  # (N, 4, 3, H, W)
-        clock = clips.new_tensor(chosen).expand(len(clips), -1)
+        clock = clips.new_tensor(chosen).expand(clips.shape[0], -1)
         return self.net(frames, clock, fit=chosen == [-1, -2, -3, -4])
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ class Prior(nn.Module):
         for _ in range(steps):
             count = pyramid[0].shape[1]
             slots = [slot % count for slot in range(SLOTS)]
-            times = clips.new_tensor([-1.0 - slot for slot in slots]).expand(len(clips), -1)
+            times = clips.new_tensor([-1.0 - slot for slot in slots]).expand(clips.shape[0], -1)
             used = [level[:, slots] for level in pyramid]
             reading = self.net.read(used, times, source, fit=count == SLOTS)
             readings.append(reading)

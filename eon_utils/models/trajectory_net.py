@@ -178,7 +178,7 @@ class TrajectoryNet(nn.Module):
         while _can_be_halved(colours):
             colours = F.avg_pool2d(colours, 2)
             levels.append(colours)
-        return [level.unflatten(0, frames.shape[:2]) for level in levels]
+        return [level.view(*frames.shape[:2], *level.shape[1:]) for level in levels]
 
     def read(
         self,
