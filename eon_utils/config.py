@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from eon_utils.threads import settle_threads
+
 if TYPE_CHECKING:  # imported where it is used, so that the command line answers at once
     import torch
 
@@ -181,9 +183,12 @@ def setup(cfg: Config, minutes: dict[str, str] | None = None) -> torch.device:
     seed_everything(cfg.seed)
     where = device()
     on_gpu = where.type == "cuda"
+    others = "" if on_gpu else settle_threads()
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     print(f"{versions}, {where.type} ({name}), seed {cfg.seed}")
+    if others:
+        print(others)
     if minutes:
         time = minutes[cfg.preset]
         print(f"This notebook takes {time} at preset {cfg.preset!r} on two CPU cores.")

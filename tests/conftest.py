@@ -1,15 +1,20 @@
 """What all tests share: the repository, few threads, and a Jupyter home of their own."""
 
 import os
+import time
 from pathlib import Path
-
-# Before torch is imported, and for every kernel that a test starts: with more threads than free
-# cores the same test can be eight times slower.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 import torch
 
+from eon_utils.threads import GLANCE, BusyCores
+
+# For these tests, and for every kernel that a test starts: with more threads than free
+# cores the same test can be eight times slower.
+busy_cores = BusyCores()
+time.sleep(GLANCE)
+free = (os.cpu_count() or 1) - busy_cores()
+os.environ.setdefault("OMP_NUM_THREADS", "2" if free > 1.5 else "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 

@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler
 from tqdm.auto import tqdm
 
 from eon_utils.config import RUNS, device
+from eon_utils.threads import BusyCores, settle_threads
 from eon_utils.training import checkpoint
 from eon_utils.training.history import History, snapshot_steps, to_uint8
 
@@ -39,6 +40,7 @@ GO_ON, TIME_IS_UP, STOP = (
     2,
 )  # what a process asks for after a step; the highest of all holds for all
 SAVE_EVERY = 60.0  # seconds between checkpoints
+LOOK_EVERY = 30.0  # likewise between looks at how many cores others keep busy
 SHOW_EVERY = 0.1  # seconds between updates of the live panel
 
 
@@ -289,6 +291,7 @@ class TrainingRun:
         self.stopping = False
         told = False
         saved = time.monotonic()
+        cores = _CoreWatch(self)
         hidden = bool(self.live) or not sys.stderr.isatty() or not self.fabric.is_global_zero
         bar = tqdm(total=self.steps, initial=self.done, desc=self.name, disable=hidden)
         panel = _PanelClock(self)
@@ -314,6 +317,7 @@ class TrainingRun:
                     if time.monotonic() - saved > SAVE_EVERY:
                         self._save_once()
                         saved = time.monotonic()
+                    cores.update()
             if self.status == "running":
                 self.status = "stopped" if asked == STOP and self.done < self.steps else "finished"
         except GeneratorExit:  # `break`, or an error in the reader's loop
@@ -519,6 +523,24 @@ class TrainingRun:
         checkpoint.set_history_state(self.history, saved, facts)
         self.done = int(facts["step"])
         self._say(f"{self.name}: resumed at step {self.done:,} of {self.steps:,}")
+
+
+class _CoreWatch:
+    """Now and then takes fewer threads where other programs keep cores busy, and back again."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.run = run
+        self.busy = BusyCores()
+        self.looked = time.monotonic()
+        self.alone = run.fabric.world_size == 1 and run.fabric.device.type == "cpu"
+
+    def update(self) -> None:
+        if not self.alone or time.monotonic() - self.looked < LOOK_EVERY:
+            return
+        self.looked = time.monotonic()
+        changed = settle_threads(self.busy())
+        if changed and not self.run.live:
+            self.run._say(changed)
 
 
 class _PanelClock:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, DistributedSampler
 
 from eon_utils import ConvAutoencoder, History, TrainingRun, photos, to_uint8
-from eon_utils.training import checkpoint
+from eon_utils.training import checkpoint, run as run_module
 from eon_utils.training.history import snapshot_steps
 
 STEPS = 12
@@ -575,3 +575,16 @@ def test_stop_is_heard_though_a_film_takes_long_to_predict(films, tmp_path):
         run.step(F.mse_loss(run(batch[:, :4]), batch[:, 4]))
         panel.stop_requested = step == 20
     assert run.done == 21 and panel.calls.count("update") < 3
+
+
+def test_a_long_training_looks_at_the_cores_now_and_then(pictures, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        run_module, "settle_threads", lambda busy: asked.append(busy) or "Fewer now."
+    )
+    train(pictures, tmp_path / "short")
+    assert not asked
+    monkeypatch.setattr(run_module, "LOOK_EVERY", 0.0)
+    train(pictures, tmp_path / "long")
+    assert len(asked) == STEPS and min(asked) >= 0
+    assert "Fewer now." in capsys.readouterr().out
