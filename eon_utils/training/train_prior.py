@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -535,6 +536,7 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
     if precision != "32-true":
         settings = {"plugins": WholeInputs(precision, device().type)}
     if devices * num_nodes > 1:
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # newer names are newer
         settings["strategy"] = DDPStrategy(broadcast_buffers=False)  # each keeps frames of its own
     return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
 
