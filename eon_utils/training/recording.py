@@ -59,7 +59,7 @@ def pictures_of(prior: Prior, clips: Tensor) -> np.ndarray:
     return to_uint8(torch.cat([middle, following]))
 
 
-def film_of(states: Path, history: History, size: int, before: History | None = None) -> History:
+def record(states: Path, history: History, size: int, before: History | None = None) -> History:
     """What the states of a training make of `clips_to_show`.
 
     Args:
@@ -73,53 +73,55 @@ def film_of(states: Path, history: History, size: int, before: History | None = 
     """
     clips = clips_to_show(size)
     target = to_uint8(torch.cat([clips[:, MIDDLE], clips[:, -1]]))
-    film = History(target=target)
+    recorded = History(target=target)
     if before is not None:
-        film.snapshot_steps += before.snapshot_steps
-        film.snapshots += before.snapshots
-        film.measures += before.measures
-        film.loss += before.loss
-        film.seconds += before.seconds
-    earlier = len(film.loss)
-    spent = film.spent
-    film.loss += history.loss
-    film.seconds += [spent + seconds for seconds in history.seconds]
+        recorded.snapshot_steps += before.snapshot_steps
+        recorded.snapshots += before.snapshots
+        recorded.measures += before.measures
+        recorded.loss += before.loss
+        recorded.seconds += before.seconds
+    earlier = len(recorded.loss)
+    spent = recorded.spent
+    recorded.loss += history.loss
+    recorded.seconds += [spent + seconds for seconds in history.seconds]
     for file in sorted(states.glob("*.safetensors")):
         about = read_weights("prior", "prior", file).about
         if before is not None and not about["steps"]:
             continue  # the last one of the training before
-        film.snapshot_steps.append(earlier + about["steps"])
-        film.snapshots.append(pictures_of(load_prior(file), clips))
-        film.measures.append({task: about[task] for task in TASKS})
-    kept = np.linspace(0, len(film.snapshots) - 1, min(STATES, len(film.snapshots)))
-    for series in (film.snapshot_steps, film.snapshots, film.measures):
+        recorded.snapshot_steps.append(earlier + about["steps"])
+        recorded.snapshots.append(pictures_of(load_prior(file), clips))
+        recorded.measures.append({task: about[task] for task in TASKS})
+    kept = np.linspace(0, len(recorded.snapshots) - 1, min(STATES, len(recorded.snapshots)))
+    for series in (recorded.snapshot_steps, recorded.snapshots, recorded.measures):
         series[:] = [series[round(index)] for index in kept]  # pyright: ignore
-    return film
+    return recorded
 
 
-def write_film(film: History, path: Path) -> None:
+def write_recording(recorded: History, path: Path) -> None:
     """Write pictures, measures and a smoothed loss of a training into one file, or nothing."""
-    assert film.target is not None
-    rows = np.stack([*film.snapshots, film.target])  # (S + 1, P, H, W, 3)
+    assert recorded.target is not None
+    rows = np.stack([*recorded.snapshots, recorded.target])  # (S + 1, P, H, W, 3)
     count, pictures, height, width, _ = rows.shape
     sheet = rows.swapaxes(1, 2).reshape(count * height, pictures * width, 3)
     packed = BytesIO()
     Image.fromarray(sheet).save(packed, "WEBP", quality=QUALITY, method=6)
-    steps = np.unique(np.geomspace(1, len(film.loss), POINTS).astype(int)) - 1
+    steps = np.unique(np.geomspace(1, len(recorded.loss), POINTS).astype(int)) - 1
     tensors = {
         "pictures": np.frombuffer(packed.getvalue(), np.uint8),
-        "steps": np.array(film.snapshot_steps),
-        "measures": np.array([[one[task] for task in TASKS] for one in film.measures], np.float32),
+        "steps": np.array(recorded.snapshot_steps),
+        "measures": np.array(
+            [[one[task] for task in TASKS] for one in recorded.measures], np.float32
+        ),
         "curve_steps": steps,
-        "curve": np.array([_mean_around(film.loss, int(step)) for step in steps], np.float32),
-        "seconds": np.array([film.seconds[step] for step in steps]),
+        "curve": np.array([_mean_around(recorded.loss, int(step)) for step in steps], np.float32),
+        "seconds": np.array([recorded.seconds[step] for step in steps]),
     }
-    facts = {"shape": json.dumps([count, pictures, height, width]), "last": str(len(film.loss))}
+    facts = {"shape": json.dumps([count, pictures, height, width]), "last": str(len(recorded.loss))}
     with whole_file(path) as partial:
         save_file(tensors, partial, facts)
 
 
-def training_film(path: str | Path | None = None) -> History:
+def read_recording(path: str | Path | None = None) -> History:
     """How the shipped prior learnt: pictures of clips never seen at steps of its training.
 
     Args:
@@ -134,7 +136,7 @@ def training_film(path: str | Path | None = None) -> History:
         ValueError: if the file is missing or damaged.
 
     Examples:
-        >>> training_film().snapshots[0].shape
+        >>> read_recording().snapshots[0].shape
         (6, 64, 64, 3)
     """
     file = Path(path) if path else WEIGHTS / FILE

@@ -621,11 +621,11 @@ def ship(
         sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
         card = prior_card(new, sha256, run, trained, recipe.videos, score)
         before = recipe.start_file().with_name(recording.FILE) if recipe.start else None
-        known = recording.training_film(before) if before and before.exists() else None
-        film = recording.film_of(states, run.history, recipe.size, known)
+        known = recording.read_recording(before) if before and before.exists() else None
+        recorded = recording.record(states, run.history, recipe.size, known)
         new.replace(path)
         path.with_suffix(".md").write_text(card, encoding="utf-8")
-        recording.write_film(film, weights / recording.FILE)
+        recording.write_recording(recorded, weights / recording.FILE)
         if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
             shutil.copy(best, weights / "prior_best.safetensors")
     return run

@@ -215,11 +215,11 @@ def test_the_recipe_makes_weights_and_card(quick):
         [],
         ["between", "next"],
     ]
-    film = recording.training_film(quick / "out" / recording.FILE)
-    assert film.snapshot_steps == [0, 3] and len(film.loss) == 3
-    assert film.measures[0].keys() == {"next", "between"}
-    assert film.measures[0] == pytest.approx(run.history.measures[0], abs=1e-4)
-    assert film.measures[1] == pytest.approx(run.history.measures[3], abs=1e-4)
+    recorded = recording.read_recording(quick / "out" / recording.FILE)
+    assert recorded.snapshot_steps == [0, 3] and len(recorded.loss) == 3
+    assert recorded.measures[0].keys() == {"next", "between"}
+    assert recorded.measures[0] == pytest.approx(run.history.measures[0], abs=1e-4)
+    assert recorded.measures[1] == pytest.approx(run.history.measures[3], abs=1e-4)
     (trained,) = about(quick / "out" / "prior.safetensors")["trained"]
     assert trained["steps"] == 3 and trained["mixture"] == {"digits": 1} and trained["size"] == 32
 
