@@ -57,6 +57,9 @@ def read_weights(kind: str, name: str, path: str | Path | None = None) -> Weight
             tensors = {key: saved.get_tensor(key).float() for key in keys}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file.name} cannot be read as {kind}: {error}") from error
+    damaged = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if damaged:
+        raise ValueError(f"{file.name} is damaged: {damaged[0]} holds what is no number")
     return Weights(file.name, about, tensors)
 
 

@@ -1,6 +1,5 @@
 """Video files that are broken, foreign, large or missing: with which words they are skipped."""
 
-import random
 import struct
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damage import broken
 from PIL import Image
 from video_files import av, marked, numbers, ramp, texture, write
 
@@ -174,28 +174,6 @@ def test_too_large_and_too_thin(tmp_path):
     write(tmp_path / "b.mkv", ramp(10, 2, 8000), "ffv1", "bgra")
     with pytest.raises(ValueError, match=r"8000x2 pixels, too long and thin"):
         video_folder(tmp_path / "b.mkv")
-
-
-def broken(data, seed):
-    """A copy with its end cut off, bits turned, bytes of head or tail or a stretch replaced."""
-    rng, data = random.Random(seed), bytearray(data)
-    if seed % 4 == 0:
-        return data[: rng.randrange(1, len(data))]
-    if seed % 4 == 1:
-        for _ in range(rng.choice([1, 4, 16, 64])):
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif seed % 4 == 2:
-        start = rng.choice([0, max(0, len(data) - 2048)])
-        for _ in range(rng.choice([1, 2, 8])):
-            data[start + rng.randrange(min(2048, len(data)))] = rng.choice(
-                [0, 127, 128, 255, rng.randrange(256)]
-            )
-    else:
-        start, length = rng.randrange(len(data)), rng.randrange(1, 200)
-        data[start : start + length] = rng.choice(
-            [b"", bytes(length), rng.randbytes(length), b"\xff" * length]
-        )
-    return data
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""Damaged files and senseless parameters by the hundred: each is read, or named in words."""
+
+import io
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from damage import broken
+from PIL import Image
+
+import eon_utils as eon
+from eon_utils.config import PRESETS, resolve
+from eon_utils.models.prior import load_prior, save_prior
+from eon_utils.training import recording
+
+EACH = 80
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+TABLE = {"size": ((32, 32), (64, 64), (96, 96)), "steps": (5, 50, 500), "noise": (0.1, 0.2, 0.3)}
+SENSELESS = (
+    *(0, -1, 2**40, 1.5, -0.1, float("nan"), float("inf"), True, False, "", "x", "0", "-1", "none"),
+    *("[64, 0]", [64], [64, -1], (64, 64, 64), ["a", "b"], {}, {"a": 1}, b"64", None, object),
+)
+
+
+def encoded(kind, frames=1):
+    """A picture with an EXIF tag, or several in one file, as the format has it."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(frames):
+        coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
+        pictures.append(Image.fromarray(np.kron(coarse, np.ones((8, 8, 1), np.uint8))))
+    tags = Image.Exif()
+    tags[0x0112] = 6  # to be turned
+    file = io.BytesIO()
+    more = {"save_all": True, "append_images": pictures[1:]} if frames > 1 else {}
+    pictures[0].save(file, kind, exif=tags, **more)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_of_damaged_pictures_each_is_read_or_named(tmp_path, kind):
+    data = encoded(kind)
+    read = 0
+    for seed in range(EACH):
+        (tmp_path / f"a.{kind.lower()}").write_bytes(broken(data, seed))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                pictures, names = eon.photo_folder(tmp_path, (32, 32))
+                assert names == ["a"] and pictures.shape == (1, 3, 32, 32)
+                assert pictures.isfinite().all() and 0 <= pictures.min() <= pictures.max() <= 1
+                read += 1
+            except ValueError as error:
+                assert "holds no readable picture" in str(error)
+        assert all(one.category is UserWarning for one in caught), [str(c.message) for c in caught]
+    assert 0 < read < EACH
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])
+def test_of_damaged_stacks_each_is_read_or_named(tmp_path, kind):
+    data = encoded(kind, frames=12)
+    for seed in range(EACH):
+        (tmp_path / f"a.{kind.lower()}").write_bytes(broken(data, seed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                clips, _ = eon.video_folder(tmp_path, frames=3, size=16)
+                assert clips.isfinite().all()
+            except ValueError as error:
+                assert f"a.{kind.lower()}" in str(error)
+
+
+def test_of_damaged_weights_each_is_loaded_or_named(tmp_path):
+    torch.manual_seed(0)
+    small = eon.Prior(encoder=(4, 4, 4, 4), decoder=(4,) * 5, fusion=4, content=(8,) * 4)
+    file = tmp_path / "own.safetensors"
+    save_prior(small, file)
+    data = file.read_bytes()
+    for seed in range(EACH):
+        file.write_bytes(broken(data, seed))
+        try:
+            loaded = load_prior(file)
+            assert all(part.isfinite().all() for part in loaded.parameters())
+        except ValueError as error:
+            assert "own.safetensors" in str(error)
+
+
+def test_of_damaged_recordings_each_is_read_or_named(tmp_path):
+    data = (recording.WEIGHTS / recording.FILE).read_bytes()
+    file = tmp_path / "own.safetensors"
+    for seed in range(EACH):
+        file.write_bytes(broken(data, seed))
+        try:
+            recording.read_recording(file)
+        except ValueError as error:
+            assert "own.safetensors cannot be read as a training" in str(error)
+
+
+def test_of_senseless_parameters_each_is_taken_or_named():
+    names = [*TABLE, "seed", "preset", "images", "videos", "weights", "download", "resume"]
+    rng = random.Random(0)
+    named = 0
+    for _ in range(20 * EACH):
+        preset = rng.choice(PRESETS)
+        wrong = {name: rng.choice(SENSELESS) for name in rng.sample(names, 2)}
+        settings = {"preset": preset, "seed": 0} | wrong
+        try:
+            cfg = resolve(settings.pop("preset"), settings.pop("seed"), TABLE, **settings)
+            assert cfg.steps > 0 and cfg.noise >= 0 and len(cfg.size) == 2
+        except (TypeError, ValueError) as error:
+            named += 1
+            assert any(str(error).startswith(f"{name}=") for name in names), str(error)
+    assert named > EACH
