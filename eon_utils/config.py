@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # imported where it is used, so that the command line answers
 
 PRESETS = ("smoke", "laptop", "full")
 LARGEST_SEED = 2**32 - 1  # NumPy's generator takes no larger one
+SIDE_MULTIPLE = 16  # of square frames, in pixels
 DEFAULTS = {  # of parameters that are the same at every preset
     "images": "",
     "videos": "",
@@ -70,8 +71,9 @@ def resolve(
         table: name -> its values at (smoke, laptop, full).
         **overrides: values that win over the table's, unless they are None. They must have the type
             of the table's value, or that of `DEFAULTS`; text is read as Python would read it, as
-            papermill hands over `-p resume false`. Whole numbers are above 0, others from 0 on. A
-            name that is in neither is kept as it is. It counts as overridden unless it is empty.
+            papermill hands over `-p resume false`. Whole numbers are above 0, others from 0 on; a
+            whole `size`, the side of square frames, is a multiple of 16. A name that is in neither
+            is kept as it is. It counts as overridden unless it is empty.
 
     Returns:
         The parameters as attributes, beside `preset`, `seed` and `overridden`, a list of names.
@@ -102,6 +104,7 @@ def resolve(
             values[name] = usual if value is None else value
         else:
             values[name] = _checked(name, value, usual)
+            _check_side(name, values[name])
         if values[name] != usual and (name in table or values[name]):
             overridden.append(name)
     return Config(preset=preset, seed=seed, overridden=overridden, **values)
@@ -120,6 +123,12 @@ def literal(text: str) -> object:
     except (ValueError, SyntaxError):
         return text
     return list(value) if isinstance(value, tuple) else value
+
+
+def _check_side(name: str, value: object) -> None:
+    """The networks that take square frames halve them four times."""
+    if name == "size" and isinstance(value, int) and value % SIDE_MULTIPLE:
+        raise ValueError(f"size={value} must be a multiple of {SIDE_MULTIPLE}")
 
 
 def _checked(name: str, value: Any, like: Any) -> Any:  # noqa: ANN401

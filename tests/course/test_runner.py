@@ -133,6 +133,7 @@ def printed_in(path):
         ("02", "noise=-1", "noise=-1 must be a number from 0 on"),
         ("03", "steps=0", "steps=0 must be greater than 0"),
         ("04", "size=[64, 64]", "size=[64, 64] must be of type int"),
+        ("05", "size=50", "size=50 must be a multiple of 16"),
         ("05", "seed=4294967296", "seed=4294967296 must be a whole number from 0 to"),
         ("06", "steps=1.5", "steps=1.5 must be of type int"),
     ],
