@@ -196,7 +196,7 @@ def in_frame(ways: Tensor) -> Tensor:
     return inside.to(ways)
 
 
-def invert_flow(flow: Tensor, last: Tensor, before: Tensor, fine: bool = True) -> Tensor:
+def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
     """Where each pixel of the next frame comes from -> where each pixel of the last frame goes.
 
     At half size, then at full size, rounds of three things: least squares on the last two frames;
@@ -206,7 +206,6 @@ def invert_flow(flow: Tensor, last: Tensor, before: Tensor, fine: bool = True) -
     Args:
         flow: (N, 2, H, W), (dx, dy) in pixels.
         last, before: the last two frames, (N, 3, H, W).
-        fine: settle it at full size, too, which takes most of the time.
 
     Returns:
         (N, 2, H, W).
@@ -216,8 +215,6 @@ def invert_flow(flow: Tensor, last: Tensor, before: Tensor, fine: bool = True) -
     forward = F.avg_pool2d(-flow, 2) / 2  # (N, 2, H/2, W/2)
     forward = _settle(forward, small_last, small_before)
     forward = 2 * upsample_flow(forward)  # (N, 2, H, W)
-    if not fine:
-        return forward
     forward = _settle(forward, last, before)
     return _median(forward)
 

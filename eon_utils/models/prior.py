@@ -276,7 +276,8 @@ class Prior(nn.Module):
         """One vector a clip, frozen: the same length for any T, H and W.
 
         How it moves, 132 numbers: a histogram of the velocities (`flow`) in each quarter of the
-        frame. How it looks, 256 numbers: what the `ContentEncoder` says, mean of the frames.
+        frame. How it looks, 128 numbers: the maxima that the `ContentEncoder` finds, mean of the
+        frames.
 
         Args:
             clips: as `predict`.
@@ -289,14 +290,14 @@ class Prior(nn.Module):
 
         Examples:
             >>> load_prior().features(torch.rand(2, 5, 3, 32, 48)).shape
-            torch.Size([2, 388])
+            torch.Size([2, 260])
         """
         return _in_parts(self._features, self._checked(clips))
 
     def _features(self, clips: Tensor) -> Tensor:
         motion = velocity_histogram(self._flow(clips))
-        looks = self.content(clips.flatten(0, 1))  # (N * T, 256)
-        looks = looks.unflatten(0, clips.shape[:2]).mean(1)
+        _, maxima = self.content(clips.flatten(0, 1)).chunk(2, 1)  # (N * T, 128)
+        looks = maxima.unflatten(0, clips.shape[:2]).mean(1)
         return torch.cat([motion, looks], 1)
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
