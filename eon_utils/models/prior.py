@@ -353,14 +353,16 @@ def load_prior(path: str | Path | None = None) -> Prior:
         False
     """
     weights = read_weights("prior", "prior", path)
+    remedy = "it may be of another version; train it again: `make prior`"
     settings = {name: _as_tuple(value) for name, value in weights.about["model"].items()}
     try:
         model = Prior(**settings)
     except TypeError as error:
-        remedy = "it may be of another version; train it again: `make prior`"
         raise ValueError(
             f"{weights.file} holds another kind of prior ({error}); {remedy}"
         ) from error
+    if settings and "content" not in settings:
+        raise ValueError(f"{weights.file} holds a prior without a content encoder; {remedy}")
     load_tensors(model, weights)
     return model.requires_grad_(False).eval().to(device())
 

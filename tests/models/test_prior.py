@@ -353,6 +353,10 @@ def test_weights_are_checked(tmp_path, untrained, monkeypatch):
     save_file({"a": torch.zeros(1)}, tmp_path / "old.safetensors", about)
     with pytest.raises(ValueError, match=r"old\.safetensors holds another kind.*make prior"):
         load_prior(tmp_path / "old.safetensors")
+    about = {"prior": json.dumps({"model": {"fusion": 24}})}
+    save_file({"a": torch.zeros(1)}, tmp_path / "before.safetensors", about)
+    with pytest.raises(ValueError, match=r"before\.safetensors .* without a content encoder"):
+        load_prior(tmp_path / "before.safetensors")
     monkeypatch.setattr(weight_files, "WEIGHTS", tmp_path)
     save_prior(untrained(), tmp_path / "prior.safetensors")
     (tmp_path / "prior.md").write_text("another hash", encoding="utf-8")
