@@ -65,7 +65,7 @@ def train(variant: Variant, args: argparse.Namespace) -> tuple[train_prior.Prior
 
 def print_score(name: str, prior: train_prior.Prior, judge: PriorScore, *numbers: object) -> None:
     """A row: what was trained, with what, and what it reaches."""
-    parameters = sum(parameter.numel() for parameter in prior.parameters())
+    parameters = sum(parameter.numel() for parameter in prior.net.parameters())
     gains = judge(train_prior.PriorObjective(prior.eval().to(device())))
     cells = [f"{gains[task]:+.2f}" for task in TASKS]
     common.print_row(name, f"{parameters:,}", *numbers, *cells)

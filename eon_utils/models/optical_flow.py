@@ -136,23 +136,20 @@ def lucas_kanade(first: Tensor, second: Tensor, shift: Tensor, seen: Tensor, rou
     other = _by_axis(-pull * cross)
     smooth = _by_axis(shift)
     neighbours_mean = WindowMean(smooth, 1)
+    count = shift.shape[0]
+    # Not by `roll` or `unflatten`, for which an export fixes the number of clips.
+    other_axis = torch.arange(count, 3 * count, device=shift.device) % (2 * count)
     for _ in range(rounds):
         mean = neighbours_mean(smooth)
         smooth = torch.addcmul(fixed, own, mean)
-        mean_of_other_axis = _both_axes(mean).flip(0).flatten(0, 1)
-        smooth = torch.addcmul(smooth, other, mean_of_other_axis)
-    smooth = _both_axes(smooth).transpose(0, 1)  # (N, 2, H, W)
+        smooth = torch.addcmul(smooth, other, mean.index_select(0, other_axis))
+    smooth = smooth.view(2, count, *smooth.shape[1:]).transpose(0, 1)  # (N, 2, H, W)
     return (smooth - shift).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
 
 
 def _by_axis(x: Tensor) -> Tensor:
     """(N, 2, H, W), or one channel for both -> those of x, then those of y, (2 N, H, W)."""
     return x.expand(-1, 2, -1, -1).transpose(0, 1).flatten(0, 1)
-
-
-def _both_axes(x: Tensor) -> Tensor:
-    """(2 N, H, W) -> (2, N, H, W); not by `unflatten`, for which an ONNX graph fixes N."""
-    return x.view(2, x.shape[0] // 2, *x.shape[1:])
 
 
 def _normal_equations(first: Tensor, second: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
