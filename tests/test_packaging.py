@@ -125,8 +125,10 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert names >= SHIPPED
     tops = {name.split("/")[0] for name in names}
-    assert "eon_utils" in tops and len(tops) == 2, tops  # the other one is the metadata
-    assert all(name.endswith(".dist-info") for name in tops - {"eon_utils"})
+    assert "eon_utils" in tops and len(tops) == 3, tops  # the others: metadata, a setting
+    assert all(name.endswith((".dist-info", ".data")) for name in tops - {"eon_utils"})
+    (setting,) = [name for name in names if ".data/" in name]
+    assert setting.endswith("share/jupyter/lab/settings/overrides.d/eye-of-newt.json")
 
 
 def test_the_wheel_holds_every_module(wheel, repo):
