@@ -117,7 +117,8 @@ def write_asked(asked: Asked, path: Path) -> None:
     """Note beside a run's notebooks what it was asked for."""
     jobs = [[notebook.name, values] for notebook, values in asked.jobs]
     text = json.dumps(asked._asdict() | {"jobs": jobs}, indent=1)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    with whole_file(path) as partial:
+        partial.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_asked(path: Path, root: Path = ROOT) -> Asked:

@@ -95,7 +95,8 @@ safetensors.
 SHA-256 `{sha256}`
 
 **What it is.** A network that reads a frame it was not given along the motion of others, from
-classical flow on: `eon_utils/models/prior.py`. What it is good and bad at: `data/prior.md`.
+classical flow on; beside it a content encoder, which `features` uses, trained by telling clips
+apart: `eon_utils/models/prior.py`. What it is good and bad at: `data/prior.md`.
 
 **Trained on** clips of {size}x{size}, without labels; share of the draws:
 {", ".join(shares)}. Flips, transposition, time reversed, other frame rates, enlargement, light and
