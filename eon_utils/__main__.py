@@ -101,6 +101,7 @@ def _train_prior(args: Namespace) -> None:
         steps=args.steps,
         batch=args.batch,
         size=args.size,
+        large_every=args.large_every,
         hours=args.hours,
         lr=args.lr,
         seed=args.seed,
@@ -207,6 +208,8 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--steps", type=int, default=400_000, help="updates at most (default: 400,000)")
     add("--batch", type=int, default=16, help="clips a step, of all processes (default: 16)")
     add("--size", type=int, default=64, help="side of the frames, times 16 pixels (default: 64)")
+    text = "one step of so many is of clips of twice the size (default: 7; 0: none)"
+    add("--large-every", type=int, default=7, metavar="STEPS", help=text)
     add("--width", type=int, default=24, help="channels at full size (default: 24)")
     add("--lr", type=float, default=5e-4, help="learning rate (default: 5e-4)")
     add("--seed", type=int, default=0, help="of all that is drawn (default: 0)")

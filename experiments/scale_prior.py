@@ -55,11 +55,15 @@ def train(variant: Variant, args: argparse.Namespace) -> tuple[train_prior.Prior
     sources = train_prior.training_sources(
         args.seed, args.folder, args.scale, common.SIZE, mixture, files
     )
-    loader = train_prior.mixture_loader(sources, args.steps, args.seed, mixture)
+    loader = train_prior.mixture_loader(
+        sources, args.steps, args.seed, mixture, args.batch, args.loaders
+    )
     torch.manual_seed(args.seed)
     prior = train_prior.widened(variant.width)
     fabric = train_prior.several_processes(precision=args.precision)
-    run, trained = train_prior.train(prior, loader, args.steps, name="scaling", fabric=fabric)
+    run, trained = train_prior.train(
+        prior, loader, args.steps, name="scaling", lr=args.lr, fabric=fabric
+    )
     return trained, run.history.spent / 3600, len(files)
 
 
@@ -80,6 +84,9 @@ def main() -> None:
     )
     options.add_argument("--score", type=Path, help="folder of videos to judge by (made clips)")
     options.add_argument("--steps", type=int, default=4000, help="of each training (4000)")
+    options.add_argument("--batch", type=int, default=16, help="clips a step (16)")
+    options.add_argument("--lr", type=float, default=5e-4, help="learning rate (5e-4)")
+    options.add_argument("--loaders", type=int, default=0, help="processes that load clips (0)")
     options.add_argument(
         "--precision", choices=train_prior.PRECISIONS, default="32-true", help="numbers (32-true)"
     )

@@ -229,6 +229,30 @@ class Mixture(Dataset[Tensor]):
         return augment(self.clips[index], rng, self.frames, source.reversible)
 
 
+class Interleaved(Dataset[Tensor]):
+    """Draws of a mixture, and now and then a whole batch of another one, of other sizes, say.
+
+    Args:
+        usual: what most batches are of.
+        other: what every `every`-th batch is of; as many draws.
+        batch: draws in a batch, in a row, however many processes share it.
+        every: at least 1.
+    """
+
+    def __init__(self, usual: Mixture, other: Mixture, batch: int, every: int) -> None:
+        self.usual = usual
+        self.other = other
+        self.batch = batch
+        self.every = every
+
+    def __len__(self) -> int:
+        return len(self.usual)
+
+    def __getitem__(self, draw: int) -> Tensor:
+        number = draw // self.batch + 1
+        return (self.usual if number % self.every else self.other)[draw]
+
+
 def check_whole(parameter: str, value: object, least: int) -> None:
     """Raise a ValueError that names the parameter where its value is not whole or below `least`."""
     if not isinstance(value, Integral) or int(value) < least:

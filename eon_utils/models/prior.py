@@ -29,6 +29,7 @@ from eon_utils.models.weight_files import load_tensors, read_weights, write_weig
 CLIP_AXES = 5  # (N, T, 3, H, W)
 MULTIPLE = 16  # of height and width
 PIXELS_AT_ONCE = 16 * 64 * 64  # of the frames that are predicted together: it bounds the memory
+ON_GPU = 16  # times as many on a GPU
 TAKES = "the prior takes clips"  # how errors of what it is given begin
 EXTRA = 4  # channels of a map for way and bend
 
@@ -333,7 +334,8 @@ def nearest_slots(times: Sequence[float]) -> list[int]:
 
 def _in_parts(function: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
     """A function of clips (N, ...), asked about a few at a time."""
-    at_once = max(PIXELS_AT_ONCE // clips[0, 0, 0].numel(), 1) if len(clips) else 1
+    pixels = PIXELS_AT_ONCE * (ON_GPU if clips.is_cuda else 1)
+    at_once = max(pixels // clips[0, 0, 0].numel(), 1) if len(clips) else 1
     return torch.cat([function(part) for part in clips.split(at_once)])
 
 

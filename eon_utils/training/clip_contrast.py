@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eon_utils.models.content_encoder import ContentEncoder
 
 EMBEDDED = 64  # numbers by which frames are compared
 HIDDEN = 256
-QUEUE = 2048  # frames of earlier steps that are no match
+QUEUE = 16384  # frames of earlier steps that are no match, at most
+QUEUED_STEPS = 128  # those of so many steps
 MOMENTUM = 0.99  # of the slow copy
 TEMPERATURE = 0.1
 TURN = 0.35  # radians: a view is turned by at most so much
@@ -61,11 +62,11 @@ class ClipContrast(nn.Module):
             clips: (N, T, 3, H, W) in [0, 1], T >= 2.
             step: of the training; it decides about the frames and how they are changed.
         """
-        rng = np.random.default_rng((step, QUEUE))
+        rng = torch.Generator(clips.device).manual_seed(step)
         count, length = clips.shape[:2]
-        chosen = np.stack([rng.choice(length, 2, replace=False) for _ in range(count)])
+        order = torch.rand(count, length, generator=rng, device=clips.device).argsort(1)
         rows = torch.arange(count, device=clips.device)
-        frames = clips[rows[:, None], torch.from_numpy(chosen).to(clips.device)]
+        frames = clips[rows[:, None], order[:, :2]]  # (N, 2, 3, H, W)
         first, second = (random_views(frames[:, side], rng) for side in range(2))
         query = F.normalize(self.head(encoder(first)).float(), dim=1)  # (N, 64)
         with torch.no_grad():
@@ -73,7 +74,8 @@ class ClipContrast(nn.Module):
             keys = self.slow_head(self.slow_encoder(second)).float()
             keys = F.normalize(keys, dim=1)  # (N, 64)
         with torch.autocast(clips.device.type, enabled=False):
-            others = torch.cat([keys, self.queue[: self.filled]])
+            queued = min(int(self.filled), QUEUED_STEPS * count)
+            others = torch.cat([keys, self.queue[:queued]])
             likeness = query @ others.T / TEMPERATURE
         loss = F.cross_entropy(likeness, rows)
         self._keep(keys)
@@ -81,10 +83,11 @@ class ClipContrast(nn.Module):
 
     def _follow(self, encoder: ContentEncoder) -> None:
         """The slow copy follows what is trained."""
+        follow = get_ema_multi_avg_fn(MOMENTUM)
         pairs = [(self.slow_encoder, encoder), (self.slow_head, self.head)]
         for slow, fast in pairs:
-            for mean, now in zip(slow.parameters(), fast.parameters(), strict=True):
-                mean.lerp_(now.detach(), 1 - MOMENTUM)
+            now = [parameter.detach() for parameter in fast.parameters()]
+            follow([*slow.parameters()], now, 0)
 
     def _keep(self, keys: Tensor) -> None:
         """The newest come first; the oldest fall out."""
@@ -93,12 +96,13 @@ class ClipContrast(nn.Module):
         self.filled.clamp_(max=QUEUE)
 
 
-def random_views(frames: Tensor, rng: np.random.Generator) -> Tensor:
+def random_views(frames: Tensor, rng: torch.Generator) -> Tensor:
     """Frames as they might be seen from elsewhere, in another light.
 
     Args:
         frames: (N, 3, H, W) in [0, 1].
-        rng: decides how each is turned, scaled, stretched, sheared, shifted, lit and made grainy.
+        rng: decides how each is turned, scaled, stretched, sheared, shifted, lit and made grainy;
+            of the frames' device.
 
     Returns:
         (N, 3, H, W) in [0, 1].
@@ -106,8 +110,8 @@ def random_views(frames: Tensor, rng: np.random.Generator) -> Tensor:
     count = len(frames)
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
-        values = rng.uniform(low, high, (count, *shape))
-        return torch.from_numpy(values).to(frames)
+        share = torch.rand(count, *shape, generator=rng, device=frames.device)
+        return low + (high - low) * share
 
     angle = draw(-TURN, TURN)
     across = draw(-ZOOM, ZOOM).exp()
@@ -121,8 +125,8 @@ def random_views(frames: Tensor, rng: np.random.Generator) -> Tensor:
     seen = F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
     gain = draw(DARKEST, BRIGHTEST, 1, 1, 1) + draw(-TINT, TINT, 3, 1, 1)
     seen = seen * gain.exp() + draw(-LIFT, LIFT, 1, 1, 1)
-    noise = rng.standard_normal(frames.shape, dtype=np.float32)
-    seen = seen + draw(0, GRAIN, 1, 1, 1) * torch.from_numpy(noise).to(frames)
+    noise = torch.randn(frames.shape, generator=rng, device=frames.device)
+    seen = seen + draw(0, GRAIN, 1, 1, 1) * noise
     return seen.clamp(0, 1)
 
 

@@ -98,7 +98,7 @@ SHA-256 `{sha256}`
 classical flow on; beside it a content encoder, which `features` uses, trained by telling clips
 apart: `eon_utils/models/prior.py`. What it is good and bad at: `data/prior.md`.
 
-**Trained on** clips of {size}x{size}, without labels; share of the draws:
+**Trained on** clips of {size}x{size} and larger, without labels; share of the draws:
 {", ".join(shares)}. Flips, transposition, time reversed, other frame rates, enlargement, light and
 noise change them.
 
@@ -130,16 +130,24 @@ def _trainings(trained: Sequence[Mapping[str, Any]]) -> str:
     for number, one in enumerate(trained, 1):
         mixture = ", ".join(f"{name} {weight:g}" for name, weight in one.get("mixture", {}).items())
         videos = ", ".join(one.get("videos", []))
-        numbers = [f"{one['steps']:,}", *(one.get(key, "?") for key in ("batch", "size", "hours"))]
+        numbers = [f"{one['steps']:,}", one.get("batch", "?"), _pixels(one), one.get("hours", "?")]
         precision = one.get("precision", "32-true")
-        rows.append([number, *numbers, mixture, videos or "none", precision])
+        machine = one.get("machine", "CPU")
+        rows.append([number, *numbers, mixture, videos or "none", precision, machine])
     return markdown_table(
         [
             *("", "steps", "clips a step", "pixels", "hours", "weights of the sources", "videos"),
-            "precision",
+            *("precision", "on"),
         ],
         rows,
     )
+
+
+def _pixels(training: Mapping[str, Any]) -> str:
+    """Side of the frames of a training."""
+    size = training.get("size", "?")
+    every = training.get("large_every", 0)
+    return f"{size}; one step in {every}: {2 * size}" if every else f"{size}"
 
 
 def _curve(run: TrainingRun) -> str:

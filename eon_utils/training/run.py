@@ -25,7 +25,7 @@ from lightning_fabric import Fabric
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 from tqdm.auto import tqdm
 
@@ -609,11 +609,11 @@ def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of a model whose weights follow it: fast at first, in the end with `decay`."""
 
-    def follow(mean: Tensor, now: Tensor, seen: Tensor | int) -> Tensor:
+    def follow(means: Any, now: Any, seen: Tensor | int) -> None:  # noqa: ANN401
         keep = min(decay, int(seen) / (int(seen) + 9))
-        return mean.lerp(now, 1 - keep)
+        get_ema_multi_avg_fn(keep)(means, now, seen)  # all at once: one by one, a GPU waits
 
-    average = AveragedModel(model, avg_fn=follow)
+    average = AveragedModel(model, multi_avg_fn=follow)
     average.n_averaged.fill_(1)  # the untrained weights are the first that count
     return average.requires_grad_(False)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eon_utils.config import RUNS, device
-from eon_utils.data.clips import CachedClips, ClipSource, Mixture, check_whole
+from eon_utils.data.clips import CachedClips, ClipSource, Interleaved, Mixture, check_whole
 from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_clips import VideoClips
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
@@ -45,14 +45,14 @@ LEVEL_WEIGHT = 0.15  # of the loss of each level's own blend, beside that of the
 CONTRAST_WEIGHT = 0.03  # of `ClipContrast`, which trains layers of its own
 AHEAD = 3  # frames that are predicted in a row
 QUESTIONS = (  # in turn
-    *("next", "between", "next", "between", "ahead", "between", "next", "between"),
-    *("next", "between", "next", "between", "ahead", "between", "next", "any"),
+    *("between", "next", "between", "ahead", "between", "next", "between", "next"),
+    *("between", "next", "between", "ahead", "between", "next", "between", "any"),
 )
 UNEVEN = 0.25  # share of the questions in between with one frame on each side
 WIDTH = 24  # channels at full size, of the shipped prior
 LEAST_WIDTH = 4
 PRECISIONS = ("32-true", "bf16-mixed")
-LOADERS = 4  # processes that load clips for a GPU
+LARGE_EVERY = 7  # steps: one of so many is of clips of twice the size
 NEW_WORLD = "real"  # the source of own videos, by its name
 
 
@@ -67,6 +67,7 @@ class Recipe:
         steps: updates at most.
         batch: clips a step, over all processes.
         size: side of the frames in pixels, a multiple of 16.
+        large_every: one step of so many is of clips of twice the size; 0: none.
         hours: end after so long; None: the steps decide.
         lr: learning rate of AdamW.
         seed: of clips, draws and the network as it is built.
@@ -81,6 +82,7 @@ class Recipe:
     steps: int = 400_000
     batch: int = BATCH
     size: int = 64
+    large_every: int = LARGE_EVERY
     hours: float | None = None
     lr: float = 5e-4
     seed: int = 0
@@ -116,21 +118,24 @@ class Recipe:
         about = read_weights("prior", "prior", self.start_file()).about
         return about.get("trained", [{"steps": about.get("steps", 0)}])
 
-    def summary(self, steps: int, seconds: float) -> dict[str, Any]:
+    def summary(self, steps: int, seconds: float, machine: str = "CPU") -> dict[str, Any]:
         """What the weights' file says of the training. Videos go by their names alone.
 
         Args:
             steps: that were done.
             seconds: that they took.
+            machine: on which.
         """
         return {
             "steps": steps,
             "hours": round(seconds / 3600, 2),
             "batch": self.batch,
             "size": self.size,
+            "large_every": self.large_every,
             "lr": self.lr,
             "seed": self.seed,
             "precision": self.precision,
+            "machine": machine,
             "mixture": self.weights(),
             "videos": [Path(path).resolve().name for path in self.videos],
         }
@@ -148,6 +153,7 @@ class Recipe:
         check_whole("steps", self.steps, 1)
         check_whole("seed", self.seed, 0)
         check_whole("size", self.size, MULTIPLE)
+        check_whole("large_every", self.large_every, 0)
         check_whole("batch", self.batch, processes)
         if self.size % MULTIPLE:
             raise ValueError(f"size={self.size} must be a multiple of {MULTIPLE}")
@@ -229,6 +235,7 @@ def training_sources(
     size: int = 64,
     mixture: Mapping[str, float] | None = None,
     videos: Sequence[str] = (),
+    slow: bool = True,
 ) -> list[ClipSource | CachedClips]:
     """Clips to train on, those of each source of a mixture.
 
@@ -242,6 +249,7 @@ def training_sources(
         size: side of the frames in pixels.
         mixture: source -> weight; a source whose weight is 0 is left out. None: `default_mixture`.
         videos: folders or files of real video.
+        slow: False leaves out the sources whose clips are kept.
 
     Returns:
         A data set a source, of clips (10, 3, size, size).
@@ -265,6 +273,8 @@ def training_sources(
         if source.quick:
             sources.append(source(FRESH_CLIPS, FRAMES, size, seed, **source.training_settings))
             continue
+        if not slow:
+            continue
         count = max(round(CLIPS_PER_WEIGHT * source.weight * scale), BATCH)
         clips = source(count, FRAMES, size, seed, **source.training_settings)
         sources.append(CachedClips(clips, folder, workers=None if folder else 0))
@@ -278,6 +288,9 @@ def mixture_loader(
     weights: Mapping[str, float] | None = None,
     batch: int = BATCH,
     workers: int = 0,
+    processes: int = 1,
+    large: Sequence[ClipSource | CachedClips] = (),
+    large_every: int = LARGE_EVERY,
 ) -> DataLoader:
     """Batches (batch, 7, 3, H, W) of a `Mixture`, one for each of `steps`.
 
@@ -288,9 +301,16 @@ def mixture_loader(
         weights: source -> how often it is drawn; None: the sources' own.
         batch: clips in one.
         workers: processes that load them beside the training.
+        processes: that share a batch.
+        large: sources of clips of another size; every `large_every`-th batch is of them.
+        large_every: at least 1.
     """
     clips = Mixture(sources, steps * batch, seed, frames=DRAWN, weights=weights)
-    return DataLoader(clips, batch, num_workers=workers)
+    if large:
+        other = Mixture(large, steps * batch, seed, frames=DRAWN, weights=weights)
+        clips = Interleaved(clips, other, batch, large_every)
+    pinned = workers > 0 and torch.cuda.is_available()
+    return DataLoader(clips, batch // processes, num_workers=workers, pin_memory=pinned)
 
 
 def draw_question(kind: str, count: int, frames: int, rng: np.random.Generator) -> Question:
@@ -541,6 +561,29 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
     return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
 
 
+def large_sources(recipe: Recipe) -> list[ClipSource | CachedClips]:
+    """Clips of twice the size, of the sources that make them as they are drawn."""
+    mixture = recipe.weights()
+    return training_sources(
+        recipe.seed, size=2 * recipe.size, mixture=mixture, videos=recipe.videos, slow=False
+    )
+
+
+def loaders(fabric: Fabric) -> int:
+    """How many processes load clips beside each that trains."""
+    if fabric.device.type != "cuda":
+        return 0  # a CPU has its hands full
+    return max((os.cpu_count() or 1) // torch.cuda.device_count() - 1, 1)
+
+
+def machine(fabric: Fabric) -> str:
+    """What trains, for the card."""
+    on_gpu = fabric.device.type == "cuda"
+    name = torch.cuda.get_device_name(fabric.device) if on_gpu else "CPU"
+    processes = fabric.world_size
+    return name if processes == 1 else f"{processes} x {name}"
+
+
 def ship(
     recipe: Recipe,
     weights: Path,
@@ -584,17 +627,19 @@ def ship(
     sources = training_sources(
         recipe.seed, folder, recipe.scale, recipe.size, mixture, recipe.videos
     )
+    large = large_sources(recipe) if recipe.large_every else []
 
     fabric.launch()
-    processes = fabric.world_size
-    on_gpu = fabric.device.type == "cuda"
     loader = mixture_loader(
         sources,
-        recipe.steps * processes,
+        recipe.steps,
         recipe.seed,
         mixture,
-        recipe.batch // processes,
-        workers=LOADERS if on_gpu else 0,  # a CPU has its hands full
+        recipe.batch,
+        workers=loaders(fabric),
+        processes=fabric.world_size,
+        large=large,
+        large_every=recipe.large_every,
     )
     run, prior = train(
         first_weights(recipe),
@@ -615,7 +660,7 @@ def ship(
             " checkpoint"
         )
     if run.status == "finished" and fabric.is_global_zero:
-        trained = [*earlier, recipe.summary(run.done, run.history.spent)]
+        trained = [*earlier, recipe.summary(run.done, run.history.spent, machine(fabric))]
         path = weights / "prior.safetensors"
         new = weights / "prior.new"  # a file that ships must not differ from its card for long
         sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)

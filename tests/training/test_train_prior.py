@@ -141,6 +141,21 @@ def test_batches_depend_on_the_step_alone():
     assert 0 <= min(map(torch.min, first)) <= max(map(torch.max, first)) <= 1
 
 
+def test_now_and_then_a_batch_is_of_large_clips_for_all_processes():
+    mixture = {"leaves": 1.0, "digits": 1.0}
+    sources = train_prior.training_sources(size=32, scale=1e-3, mixture=mixture)
+    large = train_prior.large_sources(replace(TINY, mixture=tuple(mixture.items())))
+    assert [source.name for source in large] == ["digits"], "leaves are slow to make"
+    settings = {"weights": mixture, "batch": 4, "large": large, "large_every": 3}
+    loader = train_prior.mixture_loader(sources, 6, **settings)
+    sides = [batch.shape[-1] for batch in loader]
+    assert sides == [32, 32, 64, 32, 32, 64]
+    halves = train_prior.mixture_loader(sources, 6, processes=2, **settings)
+    assert len(halves.dataset) == len(loader.dataset) and halves.batch_size == 2
+    sides = [batch.shape[-1] for batch in halves]  # one process that sees all
+    assert sides == [32, 32, 32, 32, 64, 64] * 2
+
+
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
     clips = train_prior.training_sources(size=32, mixture={"digits": 1.0})
 
@@ -182,6 +197,7 @@ def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
         "width": 8,
         "batch": 8,
         "size": 48,
+        "large_every": 3,
         "lr": 1e-4,
         "seed": 1,
         "start": str(start),
@@ -207,7 +223,11 @@ def test_the_recipe_makes_weights_and_card(quick):
     assert prior.predict(torch.rand(1, 2, 3, 16, 16)).shape == (1, 3, 16, 16)
     assert load_prior(quick / "out" / "prior_best.safetensors").config == prior.config
     card = (quick / "out" / "prior.md").read_text(encoding="utf-8")
-    assert "| prior |" in card and "digits 100%" in card and "| 1 | 3 | 4 | 32 |" in card
+    assert (
+        "| prior |" in card
+        and "digits 100%" in card
+        and "| 1 | 3 | 4 | 32; one step in 7: 64 |" in card
+    )
     assert run.history.snapshot_steps == [0, 1, 2, 3]
     assert [sorted(measures) for measures in run.history.measures] == [
         ["between", "next"],
@@ -241,8 +261,8 @@ def test_it_goes_on_from_a_prior_on_own_videos(quick):
     card = (quick / "prior.md").read_text(encoding="utf-8")
     assert "real 75%" in card and "| someone/drifts | 1 | CC0 | ? |" in card
     assert "Of 1 videos" in card and "| held |" in card and "mean of the files" in card
-    assert "| 1 | 7 | 4 | 32 | 1.0 | digits 1 | none |" in card
-    assert "| 2 | 3 | 4 | 32 |" in card and "real 3, digits 1 | mine |" in card
+    assert "| 1 | 7 | 4 | 32; one step in 7: 64 | 1.0 | digits 1 | none | 32-true | CPU |" in card
+    assert "| 2 | 3 | 4 | 32;" in card and "real 3, digits 1 | mine |" in card
     assert str(quick) not in card + json.dumps(saved)
 
 
@@ -263,6 +283,7 @@ def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
         ("--steps 0", "steps=0 must be a whole number, at least 1"),
         ("--batch 1 --devices 2", "batch=1 must be a whole number, at least 2"),
         ("--batch 3 --devices 2", "batch=3 must be a multiple of 2, the processes"),
+        ("--large-every -1", "large_every=-1 must be a whole number, at least 0"),
         ("--hours 0", "hours=0.0 must be greater than 0"),
         ("--lr nan", "lr=nan must be greater than 0"),
         ("--videos nowhere", "videos='nowhere' does not exist"),
