@@ -5,6 +5,7 @@
 Prints a Markdown table: trainings from nothing, of equally many steps, and what each reaches on the
 videos that it is judged by: mean PSNR of the next frame and of the one in between, over that of
 optical flow, in dB. How it grows with hours is in the card and the recording of each training.
+With --out, also as a file that `eon.prior_scaling.read_scaling` reads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from eon_utils.config import device
 from eon_utils.data.video_clips import video_files
 from eon_utils.training import train_prior
+from eon_utils.training.prior_scaling import Measured, write_scaling
 from eon_utils.training.prior_score import TASKS, PriorScore
 
 
@@ -67,12 +69,18 @@ def train(variant: Variant, args: argparse.Namespace) -> tuple[train_prior.Prior
     return trained, run.history.spent / 3600, len(files)
 
 
-def print_score(name: str, prior: train_prior.Prior, judge: PriorScore, *numbers: object) -> None:
-    """A row: what was trained, with what, and what it reaches."""
+def judged(name: str, prior: train_prior.Prior, judge: PriorScore, *facts: int) -> Measured:
+    """What a prior reaches; the facts are files, steps and clips a step of its training."""
     parameters = sum(parameter.numel() for parameter in prior.net.parameters())
     gains = judge(train_prior.PriorObjective(prior.eval().to(device())))
-    cells = [f"{gains[task]:+.2f}" for task in TASKS]
-    common.print_row(name, f"{parameters:,}", *numbers, *cells)
+    return Measured(name, parameters, *facts, *(gains[task] for task in TASKS))
+
+
+def print_measured(one: Measured, hours: float) -> None:
+    """A row: what was trained, with what, and what it reaches."""
+    gains = [f"{one.next:+.2f}", f"{one.between:+.2f}"]
+    parameters = f"{one.parameters:,}"
+    common.print_row(one.name, parameters, one.videos, one.steps, f"{hours:.2f}", *gains)
 
 
 def main() -> None:
@@ -93,13 +101,19 @@ def main() -> None:
     options.add_argument(
         "--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="trainings (all)"
     )
+    options.add_argument("--out", type=Path, help="file for the table as CSV (none)")
     args = options.parse_args()
     judge = PriorScore(common.SIZE, args.score)
     common.print_head("", "parameters", "real files", "steps", "hours", *TASKS)
-    print_score("untrained", train_prior.widened(train_prior.WIDTH), judge, 0, 0, "0.00")
+    first = judged("untrained", train_prior.widened(train_prior.WIDTH), judge, 0, 0, args.batch)
+    print_measured(first, 0)
+    measured = [first]
     for name in args.only:
         prior, hours, files = train(VARIANTS[name], args)
-        print_score(name, prior, judge, files, args.steps, f"{hours:.2f}")
+        measured.append(judged(name, prior, judge, files, args.steps, args.batch))
+        print_measured(measured[-1], hours)
+        if args.out:
+            write_scaling(measured, args.out)
 
 
 if __name__ == "__main__":

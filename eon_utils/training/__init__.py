@@ -3,5 +3,6 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["model_card", "recording", "run", "train_autoencoder", "train_prior"]
+    __name__,
+    ["model_card", "prior_scaling", "recording", "run", "train_autoencoder", "train_prior"],
 )

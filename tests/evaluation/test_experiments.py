@@ -104,9 +104,16 @@ def test_scaling_the_prior(run, tmp_path):
     folder = str(tmp_path / "clips")
     options = ["--videos", folder, "--score", folder, "--steps", "1", "--scale", "0.001"]
     options += ["--folder", str(tmp_path), "--only", "0.1 million parameters", "half of it"]
-    table = rows(run("scale_prior", *options))
+    table = rows(run("scale_prior", *options, "--out", str(tmp_path / "scaling.csv")))
     assert [row[2] for row in table] == ["0", "4", "2"], "real files"
     assert int(table[1][1].replace(",", "")) < 200_000 < int(table[2][1].replace(",", ""))
+    measured = eon.prior_scaling.read_scaling(tmp_path / "scaling.csv")
+    assert [(one.name, one.videos, one.steps) for one in measured] == [
+        ("untrained", 0, 0),
+        ("0.1 million parameters", 4, 1),
+        ("half of it", 2, 1),
+    ]
+    assert [f"{one.between:+.2f}" for one in measured] == [row[6] for row in table]
 
 
 def test_benchmark_of_prediction(run, tmp_path):
