@@ -27,6 +27,7 @@ NAMES = (
     "05_generalized_next_frame",
     "06_transferring_the_prior",
 )
+UNITS = {"second": 1, "minute": 60, "hour": 3600}
 MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
 SANITIZE = """[a claim that is checked under the laptop preset only]
 regex: (?m)^(holds|not at this preset) +
@@ -107,6 +108,32 @@ def test_anatomy(nb, path):
     assert len(re.findall(r"[A-Za-z]{2,}", re.sub(r"\]\([^)]*\)", "]", prose))) <= 2500
     assert statistics.median(len(source.splitlines()) for source in sources) <= 8
     assert len([c for c in nb.cells if "parameters" in c.metadata.get("tags", [])]) == 1
+
+
+def seconds(words):
+    """What a time in words comes to."""
+    if words in ("half a minute", "half an hour"):
+        return 30 if "minute" in words else 1800
+    number, unit = words.split()
+    return (1 if number in ("a", "an") else int(number)) * UNITS[unit.removesuffix("s")]
+
+
+def test_says_one_time_everywhere_and_that_which_was_measured(nb, path, repo):
+    (header,) = (line for line in nb.cells[0].source.splitlines() if "**Time**" in line)
+    times = {}
+    for preset, words in re.findall(r"`(\w+)` (?:about )?([^,]+),", header):
+        times[preset] = words
+    (set_up,) = (
+        line for cell in code(nb) for line in cell.source.splitlines() if "eon.setup" in line
+    )
+    assert ast.literal_eval(set_up[set_up.index("{") : set_up.index("}") + 1]) == times
+    rows = read_ledger(repo / "data" / "ledger.json")
+    (took,) = (
+        row["value"]
+        for row in rows
+        if row["metric"] == "notebook" and row["phase"] == path.stem[:2]
+    )
+    assert 0.6 * took < seconds(times["laptop"]) < 1.6 * took, f"it took {took:.0f} s"
 
 
 def test_parameters_are_literals_with_a_comment(nb, path):

