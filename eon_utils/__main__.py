@@ -59,8 +59,12 @@ def save_screenshots(args: Namespace) -> int:
 def build_site(args: Namespace) -> int:
     from eon_utils.course import runner, site
 
-    run = args.run or runner.latest_run(args.root / "runs")
-    print(site.build_site(run, args.root / "notebooks"))
+    try:
+        run = args.run or runner.latest_run(args.root / "runs")
+    except FileNotFoundError:  # nothing ran yet
+        print(site.build_committed(args.root))
+    else:
+        print(site.build_site(run, args.root))
     return 0
 
 
