@@ -39,7 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(STATIC)))
     app.connect("source-read", read_source)
     app.connect("doctree-read", finish_page, priority=400)  # before titles are collected
-    app.connect("html-page-context", finish_html)
+    app.connect("html-page-context", finish_html, priority=900)  # after the theme's own
     app.add_css_file("site.css")
     app.add_js_file("site.js", loading_method="defer")
     return {"parallel_read_safe": False}
@@ -56,25 +56,34 @@ def read_source(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = glossary(source[0], lessons)
     if app.env.doc2path(page).suffix == ".ipynb":
         nb = nbformat.reads(source[0], as_version=4)
-        alts = prepare(nb)
+        alts = prepare(nb, PurePosixPath(page).name)
         source[0] = nbformat.writes(nb)
         app.env.metadata[page]["alts"] = alts
 
 
-def prepare(nb: NotebookNode) -> dict[str, str]:
+def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
     """Change a notebook in place into what MyST-NB shows as we want it.
+
+    Args:
+        nb: the notebook.
+        name: its title, if it has none.
 
     Returns:
         The alternative texts of its pictures, by the SHA-256 of each, and of its widgets, by their
         names.
     """
     nb.cells = [cell for cell in nb.cells if not inserted(cell)]
+    texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
+    titles = [cell for cell in texts if re.match(r"\s*# ", cell.source)]
+    if not titles:
+        titles = [nbformat.v4.new_markdown_cell(f"# {as_text(name)}")]
+        nb.cells[:0] = titles
     error = nb.metadata.pop("eon", {}).get("error")
-    if error and nb.cells:
-        banner = f"\n\n```{{error}}\nThis run stopped{as_text(error['where'])}.\n\n"
-        banner += f"{as_text(error['message'])}\n```\n\n"
-        first = nb.cells[0]
-        first.source = re.sub(r"\A(\s*# .*)?", lambda title: title[0] + banner, first.source)
+    if error:
+        stopped = as_text(f"This run stopped{error['where']}.")
+        banner = f"\n\n```{{error}}\n{stopped}\n\n{as_text(error['message'])}\n```\n\n"
+        heading, _, rest = titles[0].source.lstrip().partition("\n")
+        titles[0].source = f"{heading}{banner}{rest}"
     for cell in nb.cells:
         if "solution" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("hide-cell")
@@ -155,7 +164,9 @@ def take_widgets(nb: NotebookNode) -> dict[str, str]:
             output.data = NotebookNode({"text/html": f"<p>{NO_KERNEL}</p>"})
     if last:
         text = json.dumps(store).replace("<", "\\u003c")
-        last.data["text/html"] += f'<script type="application/json" id="eon-widgets">{text}</script>'
+        last.data["text/html"] += (
+            f'<script type="application/json" id="eon-widgets">{text}</script>'
+        )
     return alts
 
 
@@ -176,7 +187,9 @@ def glossary(text: str, lessons: Mapping[str, str]) -> str:
 
     def entries(table: re.Match) -> str:
         rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\S+) \|$", table[0], re.M)
-        linked = [(word, said, f"[{n}]({lessons[n]})" if n in lessons else n) for word, said, n in rows]
+        linked = [
+            (word, said, f"[{n}]({lessons[n]})" if n in lessons else n) for word, said, n in rows
+        ]
         lines = "\n\n".join(f"{word}\n  {said} ({lesson})" for word, said, lesson in linked)
         return f"```{{glossary}}\n{lines}\n```"
 
@@ -227,7 +240,12 @@ def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:
 
 def finish_html(app: Sphinx, page: str, template: str, context: dict, tree: object) -> None:
     """Forbid a page to load anything from elsewhere; let folds be named by what they say."""
-    context["metatags"] = context.get("metatags", "") + f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    context["metatags"] = (
+        context.get("metatags", "")
+        + f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    )
+    if "pagetitle" in context:  # the theme writes it as it is
+        context["pagetitle"] = html.escape(context["pagetitle"])
     if "body" in context:
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
 

@@ -91,7 +91,9 @@ def build_committed(root: Path = ROOT) -> Path:
     """
     notebooks = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise FileNotFoundError(f"{root / 'notebooks'} holds no notebook; name the course by --root")
+        raise FileNotFoundError(
+            f"{root / 'notebooks'} holds no notebook; name the course by --root"
+        )
     rows = read_ledger(root / "data" / "ledger.json")
     return build_pages(notebooks, rows, root, root / "build" / "site")
 
@@ -124,9 +126,7 @@ def run_sphinx(source: Path, out: Path, trees: Path) -> None:
         app.build()
 
 
-def write_sources(
-    source: Path, notebooks: Sequence[Path], rows: Sequence[Row], root: Path
-) -> None:
+def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], root: Path) -> None:
     """Put together what the site is made of: notebooks, notes, pictures, index, results."""
     for folder in NOTES:
         (source / folder).mkdir(parents=True)
@@ -171,13 +171,13 @@ def card(nb: NotebookNode, name: str, picture: bool, took: str) -> str:
     title, question = title_and_question(nb, name)
     eon = nb.metadata.get("eon", {})
     facts = [eon.get("status", ""), took and f"{took} to run", count_claims(nb)]
-    lines = [f"::::{{grid-item-card}} {as_text(title)}"]
+    lines = [f":::{{grid-item-card}} {as_text(title)}"]
     lines += [f":link: notebooks/{name}", ":link-type: doc"]
     lines += [f":img-top: covers/{name}.png", ":img-alt: ''"] if picture else []
     lines += ["", as_text(question)]
     if eon.get("error"):
         lines += ["", as_text(eon["error"]["message"])]
-    lines += [":::{card-footer}", " · ".join(as_text(fact) for fact in facts if fact), ":::", "::::"]
+    lines += ["", " · ".join(as_text(fact) for fact in facts if fact), ":::"]
     return "\n".join(lines)
 
 
@@ -216,13 +216,17 @@ def results(rows: Sequence[Row]) -> str:
 def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     """The first page: what this is, where to start, a card a lesson, and the contents."""
     lessons = sorted(path.stem for path in source.glob("notebooks/*.ipynb"))
-    notes = {folder: sorted(path.stem for path in source.glob(f"{folder}/*.md")) for folder in NOTES}
+    notes = {
+        folder: sorted(path.stem for path in source.glob(f"{folder}/*.md")) for folder in NOTES
+    }
     parts = [
         "# Eye of Newt",
         "Unsupervised models of visual dynamics, one runnable notebook a phase.",
         f"As run with {as_text(facts(rows))}.",
         f"```{{button-ref}} notebooks/{lessons[0]}\n:color: primary\nStart\n```",
-        "\n".join([":::::{grid} 1", ":class-container: eon-cards", ":gutter: 4", "", *cards, ":::::"]),
+        "\n".join(
+            ["::::{grid} 1", ":class-container: eon-cards", ":gutter: 4", "", *cards, "::::"]
+        ),
         toctree("Lessons", [f"notebooks/{name}" for name in lessons]),
         toctree("Beside them", ["results", *(f"notebooks/{name}" for name in notes["notebooks"])]),
     ]
