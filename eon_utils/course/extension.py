@@ -20,6 +20,7 @@ import nbformat
 from docutils import nodes
 from latex2mathml.converter import convert
 from nbformat import NotebookNode
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
@@ -202,6 +203,7 @@ def glossary(text: str, lessons: Mapping[str, str]) -> str:
 def finish_page(app: Sphinx, tree: nodes.document) -> None:
     """Give figures numbers and captions; mend the HTML that Markdown and outputs hold."""
     page = app.env.docname
+    link_files(tree, page, app.config.html_theme_options.get("repository_url"))
     alts = app.env.metadata[page].pop("alts", {})
     figures = 0
     for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
@@ -217,6 +219,20 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
             figure = nodes.figure("", ids=[f"figure-{figures}"])
             node.parent.replace(node, figure)
             figure += [node, nodes.caption("", f"Figure {figures}. {alts[name]}")]
+
+
+def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
+    """Let links to files that are no pages lead to the repository; without one, leave their text."""
+    for node in list(tree.findall(addnodes.pending_xref)):
+        target = node["reftarget"]
+        if node["reftype"] != "myst" or node["refdomain"] == "doc" or not re.search(r"[./]", target):
+            continue
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
+        link = nodes.inline()
+        if repository:
+            link = nodes.reference(refuri=f"{repository}/blob/main/{path}")
+        node.parent.replace(node, link)
+        link += node.children
 
 
 def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:

@@ -1,6 +1,10 @@
 // Of a page opened from the disk the browser lets no script read another: the search then finds, but quotes nothing.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
+// What scrolls can be scrolled by keys.
+for (const formula of document.querySelectorAll(".formula"))
+  if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+
 // Anywidgets from their saved state: a page needs no kernel, no widget manager and no network to move them.
 
 function bytes(base64) {
