@@ -207,13 +207,14 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
     alts = app.env.metadata[page].pop("alts", {})
     figures = 0
     for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
-        if isinstance(node, nodes.raw):
-            mend_html(node, page, app.env.found_docs)
-            widget = re.search(r'data-model="(\w+)"', node.astext())
-            name = widget[1] if widget else ""
-        else:
+        name = ""
+        if isinstance(node, nodes.image):
             name = PurePosixPath(node["uri"]).stem
             node["alt"] = alts.get(name, node.get("alt", ""))
+        elif isinstance(node, nodes.raw):
+            mend_html(node, page, app.env.found_docs)
+            if widget := re.search(r'data-model="(\w+)"', node.astext()):
+                name = widget[1]
         if name in alts:
             figures += 1
             figure = nodes.figure("", ids=[f"figure-{figures}"])
@@ -222,10 +223,14 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
 
 
 def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
-    """Let links to files that are no pages lead to the repository; without one, leave their text."""
+    """Let links to files that are no pages lead to the repository; without one, be text."""
     for node in list(tree.findall(addnodes.pending_xref)):
         target = node["reftarget"]
-        if node["reftype"] != "myst" or node["refdomain"] == "doc" or not re.search(r"[./]", target):
+        if (
+            node["reftype"] != "myst"
+            or node["refdomain"] == "doc"
+            or not re.search(r"[./]", target)
+        ):
             continue
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
         link = nodes.inline()
@@ -236,7 +241,7 @@ def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
 
 
 def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:
-    """Let links to notebooks lead to their pages; outside outputs, show script-like tags as text."""
+    """Let links lead to pages; outside outputs, show tags that run or load something as text."""
 
     def link(found: re.Match) -> str:
         target = PurePosixPath(found[1]).with_suffix("").as_posix()

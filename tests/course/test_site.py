@@ -195,13 +195,16 @@ def open_page(chromium, built):
     opened, wrong = [], []
 
     def open_page(name, size=DESK, scheme="light"):
+        def listen(request):
+            if request.url.startswith("http"):
+                wrong.append(f"{name}: {request.url}")
+
         page = chromium.new_page(viewport=size, color_scheme=scheme)
         page.on("pageerror", lambda error: wrong.append(f"{name}: {error}"))
         page.on(
             "console", lambda line: line.type == "error" and wrong.append(f"{name}: {line.text}")
         )
-        outside = lambda request: request.url.startswith("http") and wrong.append(request.url)
-        page.on("request", outside)
+        page.on("request", listen)
         page.goto((built[2] / name).as_uri())
         opened.append(page)
         return page

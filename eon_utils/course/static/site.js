@@ -51,7 +51,8 @@ async function load(source) {
 async function moveWidgets(store) {
   const modules = {};
   const models = {};
-  for (const css of Object.values(store.css)) document.head.appendChild(document.createElement("style")).textContent = css;
+  const style = document.head.appendChild(document.createElement("style"));
+  style.textContent = Object.values(store.css).join("\n");
   for (const place of document.querySelectorAll(".eon-widget")) {
     const saved = store.models[place.dataset.model];
     const signal = new AbortController().signal;
