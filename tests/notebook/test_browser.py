@@ -219,6 +219,18 @@ def test_static_page(page, static, record_property):
     assert fetched(page, static) == []
 
 
+def test_widgets_of_a_page_are_told_apart(page, static):
+    """Each has a name, and so has each of its controls; none is a barrier."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.goto(static)
+    page.wait_for_function("() => document.querySelectorAll('.eon[data-ready=true]').length === 3")
+    for kind in (".eon[role=group]", ".eon button", ".eon input"):
+        names = [part.get_attribute("aria-label") for part in page.query_selector_all(kind)]
+        assert len(names) >= 3 and all(names) and len(set(names)) == len(names), names
+    found = axe.run(page, options={"preload": False}).response["violations"]
+    assert [one for one in found if one["impact"] in ("serious", "critical")] == []
+
+
 @pytest.fixture
 def films(page, static):
     """The page's scrubber of films and its player; a picture of the films has 64 pixels a side."""
