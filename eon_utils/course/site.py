@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -21,6 +21,7 @@ from eon_utils.course.ledger import Row, duration, markdown_table, pivot, read_l
 from eon_utils.course.outputs import count_claims, images
 
 NOTES = ("notebooks", "data", "eon_utils/models/weights")  # whose Markdown files are pages, too
+PICTURES = {".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
 SETTINGS = {
     "project": "Eye of Newt",
     "html_title": "Eye of Newt",
@@ -128,23 +129,23 @@ def run_sphinx(source: Path, out: Path, trees: Path) -> None:
 
 def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], root: Path) -> None:
     """Put together what the site is made of: notebooks, notes, pictures, index, results."""
-    for folder in NOTES:
-        (source / folder).mkdir(parents=True)
-        for path in sorted((root / folder).glob("*.md")):
-            shutil.copy(path, source / folder)
-    for path in [*root.glob("*.png"), *root.glob("screenshots/*.png")]:
-        copy = source / path.relative_to(root)
-        copy.parent.mkdir(exist_ok=True)
-        shutil.copy(path, copy)
+    for folder in (*NOTES, "screenshots", "."):
+        (source / folder).mkdir(parents=True, exist_ok=True)
+        kinds = {*PICTURES, ".md"} if folder in NOTES else PICTURES
+        for path in (root / folder).glob("*.*"):
+            if path.suffix in kinds:
+                shutil.copy(path, source / folder)
     (source / "covers").mkdir()
     cards = []
+    titles = {}
     for path in notebooks:
         shutil.copy(path, source / "notebooks")
         nb = nbformat.read(path, as_version=4)
+        titles[path.name[:2]] = title_and_question(nb, path.stem)[0]
         if picture := cover(nb):
             (source / "covers" / f"{path.stem}.png").write_bytes(picture)
         cards.append(card(nb, path.stem, bool(picture), minutes(rows, path.name[:2])))
-    (source / "results.md").write_text(results(rows), encoding="utf-8")
+    (source / "results.md").write_text(results(rows, titles), encoding="utf-8")
     (source / "index.md").write_text(index(cards, rows, source), encoding="utf-8")
 
 
@@ -170,14 +171,14 @@ def card(nb: NotebookNode, name: str, picture: bool, took: str) -> str:
     """What the index says of a notebook: title, question, picture, status, time, claims, error."""
     title, question = title_and_question(nb, name)
     eon = nb.metadata.get("eon", {})
-    facts = [eon.get("status", ""), took and f"{took} to run", count_claims(nb)]
+    known = [eon.get("status", ""), took and f"{took} to run", count_claims(nb)]
     lines = [f":::{{grid-item-card}} {as_text(title)}"]
     lines += [f":link: notebooks/{name}", ":link-type: doc"]
-    lines += [f":img-top: covers/{name}.png", ":img-alt: ''"] if picture else []
+    lines += [f":img-top: covers/{name}.png", ":img-alt:"] if picture else []
     lines += ["", as_text(question)]
     if eon.get("error"):
         lines += ["", as_text(eon["error"]["message"])]
-    lines += ["", " · ".join(as_text(fact) for fact in facts if fact), ":::"]
+    lines += ["", " · ".join(as_text(fact) for fact in known if fact), ":::"]
     return "\n".join(lines)
 
 
@@ -202,14 +203,14 @@ def facts(rows: Sequence[Row]) -> str:
     return " · ".join(f"{key} {', '.join(found)}" for key, found in values.items() if found)
 
 
-def results(rows: Sequence[Row]) -> str:
-    """The page of measured values: a table a lesson."""
+def results(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
+    """The page of measured values: a table a lesson, under its title."""
     parts = ["# Results", f"What the notebooks measured: {as_text(facts(rows)) or 'nothing yet'}."]
     for phase in dict.fromkeys(row["phase"] for row in rows):
         table = pivot([row for row in rows if row["phase"] == phase])
         if len(table) > 1:
             cells = [[as_text(cell) for cell in line[1:]] for line in table]
-            parts += [f"## Notebook {phase}", markdown_table(cells)]
+            parts += [f"## {as_text(titles.get(phase, phase))}", markdown_table(cells)]
     return "\n\n".join(parts) + "\n"
 
 
