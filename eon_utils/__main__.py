@@ -62,9 +62,8 @@ def build_site(args: Namespace) -> int:
     try:
         run = args.run or runner.latest_run(args.root / "runs")
     except FileNotFoundError:  # nothing ran yet
-        print(site.build_committed(args.root))
-    else:
-        print(site.build_site(run, args.root))
+        run = None
+    print(site.build_site(run, args.root))
     return 0
 
 
@@ -175,8 +174,9 @@ def parser() -> argparse.ArgumentParser:
     text = "write screenshots/ and the README's table from the committed notebooks"
     command("screenshots", save_screenshots, text)
 
-    add = command("site", build_site, "build the site of a run again")
-    add("run", nargs="?", type=Path, help="the run's folder (default: runs/latest)")
+    text = "the run's folder (default: runs/latest; if nothing ran yet, the committed notebooks)"
+    add = command("site", build_site, "build the site of a run, or of the committed notebooks")
+    add("run", nargs="?", type=Path, help=text)
 
     text = "copy the notebooks with solutions emptied and outputs removed"
     add = command("student", make_student, text)

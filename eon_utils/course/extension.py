@@ -59,19 +59,14 @@ def read_source(app: Sphinx, page: str, source: list[str]) -> None:
         nb = nbformat.reads(source[0], as_version=4)
         alts = prepare(nb, PurePosixPath(page).name)
         source[0] = nbformat.writes(nb)
-        app.env.metadata[page]["alts"] = alts
+        app.env.metadata[page]["alts"] = alts  # until `finish_page`
 
 
 def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
-    """Change a notebook in place into what MyST-NB shows as we want it.
-
-    Args:
-        nb: the notebook.
-        name: its title, if it has none.
+    """Change a notebook, called `name`, in place into what MyST-NB shows as we want it.
 
     Returns:
-        The alternative texts of its pictures, by the SHA-256 of each, and of its widgets, by their
-        names.
+        The alternative texts of its pictures, by what MyST-NB will call the files.
     """
     nb.cells = [cell for cell in nb.cells if not inserted(cell)]
     texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
@@ -85,6 +80,8 @@ def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
         banner = f"\n\n```{{error}}\n{stopped}\n\n{as_text(error['message'])}\n```\n\n"
         heading, _, rest = titles[0].source.lstrip().partition("\n")
         titles[0].source = f"{heading}{banner}{rest}"
+    for cell in texts:  # JupyterLab's anchors keep capitals, a page's do not
+        cell.source = re.sub(r"\]\([^)\s]*#[^)\s]+\)", lower_anchor, cell.source)
     for cell in nb.cells:
         if "solution" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("hide-cell")
@@ -93,7 +90,14 @@ def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
         elif cell.metadata.get("jupyter", {}).get("source_hidden"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
     drop_code_styles(nb)
-    return picture_alts(nb) | take_widgets(nb)
+    take_widgets(nb)
+    return picture_alts(nb)
+
+
+def lower_anchor(link: re.Match) -> str:
+    """A Markdown link to a heading, its anchor in small letters; others as they are."""
+    address, _, anchor = link[0].partition("#")
+    return link[0] if "//" in address else f"{address}#{anchor.lower()}"
 
 
 def inserted(cell: NotebookNode) -> bool:
@@ -129,18 +133,14 @@ def picture_alts(nb: NotebookNode) -> dict[str, str]:
     return alts
 
 
-def take_widgets(nb: NotebookNode) -> dict[str, str]:
+def take_widgets(nb: NotebookNode) -> None:
     """Replace every widget view by a place for it; the last place holds what all of them need.
 
     A view keeps its poster in its place until it runs. A view without saved state, or of a widget
     that is no anywidget, is only its poster, or a line that says where it lives.
-
-    Returns:
-        The alternative texts of the places, by the names of their models.
     """
     saved = nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
     store: dict[str, dict] = {"models": {}, "esm": {}, "css": {}}
-    alts = {}
     last = None
     for output in outputs(nb):
         if VIEW not in output.get("data", {}):
@@ -154,9 +154,8 @@ def take_widgets(nb: NotebookNode) -> dict[str, str]:
             store["esm"][esm], store["css"][style] = source, css
             state = {k: v for k, v in state.items() if not k.startswith("_")}
             store["models"][key] = {"esm": esm, "state": state, "buffers": model.get("buffers", [])}
-            alts[key] = alt_of(output)
             png = output.data.get("image/png", "").replace("\n", "")
-            alt = html.escape(alts[key])
+            alt = html.escape(alt_of(output))
             poster = f'<img src="data:image/png;base64,{png}" alt="{alt}">' if png else ""
             place = f'<div class="eon-widget" data-model="{key}">{poster}</div>'
             output.data = NotebookNode({"text/html": place})
@@ -168,7 +167,6 @@ def take_widgets(nb: NotebookNode) -> dict[str, str]:
         last.data["text/html"] += (
             f'<script type="application/json" id="eon-widgets">{text}</script>'
         )
-    return alts
 
 
 def glossary(text: str, lessons: Mapping[str, str]) -> str:
@@ -207,19 +205,19 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
     alts = app.env.metadata[page].pop("alts", {})
     figures = 0
     for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
-        name = ""
+        alt = ""
         if isinstance(node, nodes.image):
-            name = PurePosixPath(node["uri"]).stem
-            node["alt"] = alts.get(name, node.get("alt", ""))
+            alt = alts.get(PurePosixPath(node["uri"]).stem, "")
+            node["alt"] = alt or node.get("alt", "")
         elif isinstance(node, nodes.raw):
             mend_html(node, page, app.env.found_docs)
-            if widget := re.search(r'data-model="(\w+)"', node.astext()):
-                name = widget[1]
-        if name in alts:
+            poster = re.search(r'class="eon-widget".*?<img [^>]*alt="([^"]*)"', node.astext())
+            alt = html.unescape(poster[1]) if poster else ""
+        if alt:
             figures += 1
             figure = nodes.figure("", ids=[f"figure-{figures}"])
             node.parent.replace(node, figure)
-            figure += [node, nodes.caption("", f"Figure {figures}. {alts[name]}")]
+            figure += [node, nodes.caption("", f"Figure {figures}. {alt}")]
 
 
 def link_files(tree: nodes.document, page: str, repository: str | None) -> None:

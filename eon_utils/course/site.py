@@ -25,13 +25,7 @@ PICTURES = {".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
 SETTINGS = {
     "project": "Eye of Newt",
     "html_title": "Eye of Newt",
-    "extensions": [
-        "myst_nb",
-        "sphinx_copybutton",
-        "sphinx_design",
-        "eon_utils.course.extension",
-    ],
-    "exclude_patterns": [],
+    "extensions": ["myst_nb", "sphinx_copybutton", "sphinx_design", "eon_utils.course.extension"],
     "smartquotes": False,  # what a text says is what is meant
     "nb_execution_mode": "off",
     "nb_ipywidgets_js": {},
@@ -51,7 +45,6 @@ SETTINGS = {
     "suppress_warnings": ["myst.xref_missing", "myst.header", "mystnb.unknown_mime_type"],
 }
 THEME = {
-    "path_to_docs": "",
     "repository_branch": "main",
     "home_page_in_toc": True,
     "show_toc_level": 2,
@@ -59,44 +52,34 @@ THEME = {
     "navbar_persistent": [],
     "search_bar_text": "Search",
 }
+LAUNCH = {
+    "binderhub_url": "https://mybinder.org",
+    "colab_url": "https://colab.research.google.com",
+    "notebook_interface": "jupyterlab",
+}
 
 
-def build_site(run: Path, root: Path = ROOT) -> Path:
-    """Build the site of one run into `run`/site: a page a lesson, results, cards, glossary.
+def build_site(run: Path | None = None, root: Path = ROOT) -> Path:
+    """Build a site: a page a lesson, results, cards, glossary. Nothing is run.
 
     Args:
-        run: the folder of the run.
+        run: the folder of a run, whose site is `run`/site; None: the committed notebooks, whose
+            site is `root`/build/site.
         root: of the course; its Markdown files become pages, too.
 
     Returns:
         The path of index.html.
 
     Raises:
-        FileNotFoundError: when `run` holds no notebook.
+        FileNotFoundError: when there is no notebook.
     """
-    executed = sorted(run.glob("*.ipynb"))
-    if not executed:
-        advice = "make one with: python -m eon_utils run"
-        raise FileNotFoundError(f"{run} holds no executed notebook; {advice}")
-    return build_pages(executed, read_ledger(run / "ledger.json"), root, run / "site")
-
-
-def build_committed(root: Path = ROOT) -> Path:
-    """Build the site of the committed notebooks into `root`/build/site, without running them.
-
-    Returns:
-        The path of index.html.
-
-    Raises:
-        FileNotFoundError: when `root` holds no notebook.
-    """
-    notebooks = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    folder = run or root / "notebooks"
+    notebooks = sorted(folder.glob("[0-9]*.ipynb"))
     if not notebooks:
-        raise FileNotFoundError(
-            f"{root / 'notebooks'} holds no notebook; name the course by --root"
-        )
-    rows = read_ledger(root / "data" / "ledger.json")
-    return build_pages(notebooks, rows, root, root / "build" / "site")
+        advice = "make one with: python -m eon_utils run"
+        raise FileNotFoundError(f"{folder} holds no executed notebook; {advice}")
+    rows = read_ledger((run or root / "data") / "ledger.json")
+    return build_pages(notebooks, rows, root, (run or root / "build") / "site")
 
 
 def build_pages(notebooks: Sequence[Path], rows: Sequence[Row], root: Path, out: Path) -> Path:
@@ -116,11 +99,8 @@ def run_sphinx(source: Path, out: Path, trees: Path) -> None:
     """Make pages of a folder of sources."""
     theme = dict(THEME)
     if REPOSITORY:
-        hosts = {"binderhub_url": "https://mybinder.org"}
-        hosts |= {"colab_url": "https://colab.research.google.com"}
-        hosts |= {"notebook_interface": "jupyterlab"}
         theme |= {"repository_url": REPOSITORY, "use_repository_button": True}
-        theme |= {"launch_buttons": hosts}
+        theme |= {"launch_buttons": LAUNCH}
     settings = SETTINGS | {"html_theme_options": theme}
     with patch_docutils(), docutils_namespace():
         app = Sphinx(source, None, out, trees, "html", settings, status=None, warning=sys.stderr)

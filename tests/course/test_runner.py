@@ -81,7 +81,7 @@ def tiny(tmp_path_factory):
             "md # Works\n\nA picture: ![drawn](../drawn.png). Does it work?",
             "md ## Sums\n\nSo $\\frac{1}{2} < 1$, and `$x$`.",
             "import sys\nprint(sys.executable)\nprint(preset, seed)",
-            "md [back](00_breaks.ipynb#so-far) [gone](../setup.cfg)",
+            "md [back](00_breaks.ipynb#So-far) [gone](../setup.cfg)",
             "md <details><summary>Hint</summary>\n\n*so*\n\n</details>",
             SHOW % pixel(),
             MEASURE,
