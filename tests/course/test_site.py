@@ -158,13 +158,15 @@ def test_launch_buttons_need_the_repository(pages):
 
 def test_launch_buttons_lead_to_the_repository(tmp_path, repo, monkeypatch):
     monkeypatch.setattr(site, "REPOSITORY", "https://github.com/someone/newt")
-    path = repo / "notebooks" / "00_start_here.ipynb"
-    site.build_pages([path], [], tmp_path, tmp_path / "site")
+    paths = [*repo.glob("notebooks/00_*.ipynb"), *repo.glob("notebooks/06_*.ipynb")]
+    site.build_pages(paths, [], repo, tmp_path / "site")
     page = (tmp_path / "site" / "notebooks" / "00_start_here.html").read_text("utf-8")
     lab = "?urlpath=lab/tree/notebooks/00_start_here.ipynb"
     assert f"https://mybinder.org/v2/gh/someone/newt/main{lab}" in page
     colab = "https://colab.research.google.com/github/someone/newt/blob/main/notebooks"
     assert f"{colab}/00_start_here.ipynb" in page
+    last = tmp_path / "site" / "notebooks" / "06_transferring_the_prior.html"
+    assert 'href="https://github.com/someone/newt/blob/main/README.md"' in last.read_text("utf-8")
 
 
 def test_the_workflow_publishes_what_make_site_builds(repo):
