@@ -20,7 +20,7 @@ help:
 	@echo "make course [PRESET=smoke] run every notebook headless into runs/, build the site, print the table"
 	@echo "make test                  run every test, and check form and types of the code"
 	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
-	@echo "make site                  build the site of the last run again"
+	@echo "make site                  build the site of the last run; of the committed notebooks if there is none"
 	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
 	@echo "make prior                 train a prior of your own into runs/prior; what was interrupted goes on"

@@ -59,8 +59,11 @@ def save_screenshots(args: Namespace) -> int:
 def build_site(args: Namespace) -> int:
     from eon_utils.course import runner, site
 
-    run = args.run or runner.latest_run(args.root / "runs")
-    print(site.build_site(run, args.root / "notebooks"))
+    try:
+        run = args.run or runner.latest_run(args.root / "runs")
+    except FileNotFoundError:  # nothing ran yet
+        run = None
+    print(site.build_site(run, args.root))
     return 0
 
 
@@ -172,8 +175,9 @@ def parser() -> argparse.ArgumentParser:
     text = "write screenshots/ and the README's table from the committed notebooks"
     command("screenshots", save_screenshots, text)
 
-    add = command("site", build_site, "build the site of a run again")
-    add("run", nargs="?", type=Path, help="the run's folder (default: runs/latest)")
+    text = "the run's folder (default: runs/latest; if nothing ran yet, the committed notebooks)"
+    add = command("site", build_site, "build the site of a run, or of the committed notebooks")
+    add("run", nargs="?", type=Path, help=text)
 
     text = "copy the notebooks with solutions emptied and outputs removed"
     add = command("student", make_student, text)

@@ -39,6 +39,9 @@ def find_root() -> Path:
 ROOT = find_root()
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
+# The address of the repository, such as https://github.com/NAME/eye-of-newt: with it, the pages of
+# the site have buttons that lead there, to Binder and to Colab.
+REPOSITORY = os.environ.get("EON_REPOSITORY", "")
 
 
 class Config(SimpleNamespace):

@@ -13,7 +13,15 @@ import pytest
 PACKAGE = "eon_utils"
 NOT_FOR_THE_PRIOR = {
     *("IPython", "ipykernel", "ipywidgets", "anywidget", "matplotlib", "papermill", "nbformat"),
-    *("nbconvert", "jupyter_core", "jupyter_client", "jupyterlab", "lightning_fabric"),
+    *(
+        "nbconvert",
+        "sphinx",
+        "myst_nb",
+        "jupyter_core",
+        "jupyter_client",
+        "jupyterlab",
+        "lightning_fabric",
+    ),
     *("cv2", "sklearn", "skimage", "torchvision", "PIL", "av", "ale_py", "onnx"),
 }
 

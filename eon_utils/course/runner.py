@@ -172,7 +172,7 @@ def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
         report(executed, rows, out)
         if "interrupted" in statuses:
             say(f"\nTo go on: python -m eon_utils run --resume {out}")
-        say(f"\nRead it: {build_site(out, root / 'notebooks')}")
+        say(f"\nRead it: {build_site(out, root)}")
     if "interrupted" in statuses:
         return out, 130
     return out, int("failed" in statuses)

@@ -17,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from eon_utils.__main__ import main
-from eon_utils.course import outputs, publish, runner, site
+from eon_utils.course import extension, outputs, publish, runner
 from eon_utils.course.ledger import read_ledger
 from eon_utils.course.parameters import plan
 
@@ -67,7 +67,13 @@ def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
     write(
         root / "notebooks" / "00_breaks.ipynb",
-        ["md # Breaks <script>alert(1)</script>", "print('so far')", "1 / 0", "print('never')"],
+        [
+            "md # Breaks <script>alert(1)</script>",
+            "md ## So far",
+            "print('so far')",
+            "1 / 0",
+            "print('never')",
+        ],
     )
     write(
         root / "notebooks" / "01_works.ipynb",
@@ -75,7 +81,7 @@ def tiny(tmp_path_factory):
             "md # Works\n\nA picture: ![drawn](../drawn.png). Does it work?",
             "md ## Sums\n\nSo $\\frac{1}{2} < 1$, and `$x$`.",
             "import sys\nprint(sys.executable)\nprint(preset, seed)",
-            "md [back](00_breaks.ipynb#Sums) [gone](../setup.cfg)",
+            "md [back](00_breaks.ipynb#So-far) [gone](../setup.cfg)",
             "md <details><summary>Hint</summary>\n\n*so*\n\n</details>",
             SHOW % pixel(),
             MEASURE,
@@ -256,15 +262,17 @@ def test_jupyterlab_will_trust_the_run(ran, monkeypatch):
 
 @pytest.fixture(scope="module")
 def pages(ran):
-    built = (ran[1] / "site").glob("*.html")
+    built = (ran[1] / "site").rglob("*.html")
+    built = [path for path in built if "_static" not in path.parts]
     return {path.name: path.read_text(encoding="utf-8") for path in built}
 
 
 def test_site_has_every_page(pages):
-    names = {"index", "00_breaks", "01_works", "02_own", "glossary"}
+    names = {"index", "00_breaks", "01_works", "02_own", "glossary", "results", "search"}
     assert set(pages) == {f"{name}.html" for name in names}
     index = pages["index.html"]
-    assert "Does it work?" in index and "97.2" in index and "1 claims hold" in index
+    assert "Does it work?" in index and "1 claims hold" in index
+    assert "V1" in pages["results.html"] and "97.2" in pages["results.html"]
     assert "failed" in index and "ZeroDivisionError: division by zero" in index
 
 
@@ -272,8 +280,9 @@ def test_site_loads_nothing_from_outside(pages):
     address = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=\"([^\"]*)\"")
     for name, page in pages.items():
         loaded = address.findall(page)
-        assert all(url.startswith("data:") for url in loaded), name
+        assert loaded and not [url for url in loaded if re.match(r"//|(?!data:)\w+:", url)], name
         assert not re.search(r"@import|url\((?!data:)|\bfrom [\"']http", page), name
+        assert f'http-equiv="Content-Security-Policy" content="{extension.POLICY}"' in page, name
 
 
 def test_site_escapes_what_a_title_says(pages):
@@ -282,15 +291,23 @@ def test_site_escapes_what_a_title_says(pages):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in pages["index.html"]
 
 
-def test_site_page_keeps_what_was_shown(pages):
+def source(picture):
+    return re.search(r'src="([^"]*)"', picture)[1]
+
+
+def test_site_page_keeps_what_was_shown(pages, ran):
+    site = ran[1] / "site"
     page = pages["01_works.html"]
     assert 'alt="one &lt;red&gt; pixel"' in page and "<b>table</b>" in page
-    assert "<mfrac>" in page and "<code>$x$</code>" in page
-    assert 'href="00_breaks.html#Sums"' in page and "setup.cfg" not in page
+    assert "Figure 1. one &lt;red&gt; pixel" in page
+    assert "<mfrac>" in page and re.search(
+        r"<code[^>]*><span class=.pre.>\$x\$</span></code>", page
+    )
+    assert 'href="00_breaks.html#so-far"' in page and 'href="../setup.cfg' not in page
     picture = re.search(r"<img[^>]*drawn[^>]*>", page)[0]
-    assert 'alt="drawn"' in picture and 'src="data:image/png' in picture
+    assert 'alt="drawn"' in picture and (site / "notebooks" / source(picture)).is_file()
     assert re.search(r"<summary>Hint</summary>\s*<p><em>so</em></p>\s*</details>", page)
-    assert '<a href="#Sums">Sums</a>' in page and 'rel="prev"' in page and 'rel="next"' in page
+    assert 'href="#sums">Sums</a>' in page and 'rel="prev"' in page and 'rel="next"' in page
     assert 'href="01_works.html"' in pages["glossary.html"]
 
 
@@ -301,6 +318,7 @@ def test_site_page_carries_the_widget(pages):
     assert store["models"][key]["state"]["text"] == "</script>"
     script = store["esm"][store["models"][key]["esm"]]
     assert "export default" in script and ".tiny { color: red }" in page
+    assert "src" not in re.search(r'<script[^>]*id="eon-widgets"', page)[0]
 
 
 def test_failed_page_says_where(pages):
@@ -318,7 +336,7 @@ def test_site_can_be_built_again(tiny, ran, capsys):
 
 
 def test_formula_that_cannot_be_read_is_shown_as_written():
-    assert site.mathml("x_1_<", "inline") == "<code>x_1_&lt;</code>"
+    assert extension.mathml("x_1_<", "inline") == "<code>x_1_&lt;</code>"
 
 
 # --- Ctrl-C ---

@@ -27,7 +27,7 @@ from browser import (
 from nbclient import NotebookClient
 from nbformat.sign import NotebookNotary
 
-from eon_utils.course.site import notebook_to_html
+from eon_utils.course.site import build_pages
 
 pytestmark = [
     pytest.mark.browser,
@@ -164,7 +164,7 @@ def test_the_course_and_its_site(page, repo, tmp_path):
     for root in page.query_selector_all(READY):
         root.scroll_into_view_if_needed()
         latency(page, root, moves=3)  # waits for the pixels to change
-    page.goto((tmp_path / "run" / "site" / "04_next_frame_sanity.html").as_uri())
+    page.goto((tmp_path / "run" / "site" / "notebooks" / "04_next_frame_sanity.html").as_uri())
     page.wait_for_function(
         "() => document.querySelectorAll('.eon[data-ready=true]').length === 3", timeout=60_000
     )
@@ -180,11 +180,22 @@ def test_the_course_and_its_site(page, repo, tmp_path):
     assert [url for url in page.requests if not url.startswith(("blob:", "data:", site))] == []
 
 
-def test_static_page(page, executed, record_property):
+@pytest.fixture(scope="module")
+def static(executed, repo):
+    """The address of the notebook's page, in a site of it alone."""
+    index = build_pages([executed], [], repo, executed.parent / "site")
+    return (index.parent / "notebooks" / "executed.html").as_uri()
+
+
+def fetched(page, static) -> list[str]:
+    """Addresses outside the site that the page asked for."""
+    inside = ("blob:", "data:", static.rpartition("/notebooks/")[0])
+    return [url for url in page.requests if not url.startswith(inside)]
+
+
+def test_static_page(page, static, record_property):
     """(file://) keys, drag and play move the pictures; nothing is fetched; no error."""
-    html = executed.with_suffix(".html")
-    notebook_to_html(executed, html)
-    page.goto(html.as_uri())
+    page.goto(static)
     root = page.wait_for_selector(f"{READY}:not(.eon-films)")  # whichever of the two is ready first
     median, p95 = latency(page, root)
     record_property("static_latency_ms", (median, p95))
@@ -202,26 +213,32 @@ def test_static_page(page, executed, record_property):
         "e => e.textContent === 'step 3'", arg=root.query_selector(".eon-caption")
     )
     play.click()
-    assert play.get_attribute("aria-label") == "Play"
+    assert play.get_attribute("aria-label") == "Play: slow, fast"
 
     assert page.problems == []
-    assert [
-        url for url in page.requests if not url.startswith(("blob:", "data:", html.as_uri()))
-    ] == []
+    assert fetched(page, static) == []
+
+
+def test_widgets_of_a_page_are_told_apart(page, static):
+    """Each has a name, and so has each of its controls; none is a barrier."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.goto(static)
+    page.wait_for_function("() => document.querySelectorAll('.eon[data-ready=true]').length === 3")
+    for kind in (".eon[role=group]", ".eon button", ".eon input"):
+        names = [part.get_attribute("aria-label") for part in page.query_selector_all(kind)]
+        assert len(names) >= 3 and all(names) and len(set(names)) == len(names), names
+    found = axe.run(page, options={"preload": False}).response["violations"]
+    assert [one for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 @pytest.fixture
-def films(page, executed):
+def films(page, static):
     """The page's scrubber of films and its player; a picture of the films has 64 pixels a side."""
-    html = executed.with_suffix(".html")
-    notebook_to_html(executed, html)
-    page.goto(html.as_uri())
+    page.goto(static)
     page.wait_for_function("() => document.querySelectorAll('.eon[data-ready=true]').length === 3")
     yield page.query_selector(".eon-scrub.eon-films"), page.query_selector(".eon-player")
     assert page.problems == []
-    assert [
-        url for url in page.requests if not url.startswith(("blob:", "data:", html.as_uri()))
-    ] == []
+    assert fetched(page, static) == []
 
 
 def test_both_sliders_of_a_film(page, films):
@@ -302,9 +319,9 @@ def test_player(page, films):
                 assert np.abs(shown - clips[clip, frame]).mean() < 6
     play = root.query_selector(".eon-play")
     canvases[0].click()
-    assert play.get_attribute("aria-label") == "Pause"
+    assert play.get_attribute("aria-label") == "Pause: true, V4: 10 frames, the first 4 given"
     canvases[0].click()
-    assert play.get_attribute("aria-label") == "Play"
+    assert play.get_attribute("aria-label") == "Play: true, V4: 10 frames, the first 4 given"
 
 
 def test_saved_notebook(page, lab, executed):

@@ -1,7 +1,11 @@
+// Of a page opened from the disk the browser lets no script read another: the search then finds, but quotes nothing.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+// What scrolls can be scrolled by keys.
+for (const formula of document.querySelectorAll(".formula"))
+  if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+
 // Anywidgets from their saved state: a page needs no kernel, no widget manager and no network to move them.
-const store = JSON.parse(document.getElementById("eon-widgets").textContent);
-const modules = {};
-const models = {};
 
 function bytes(base64) {
   const text = atob(base64);
@@ -44,22 +48,31 @@ async function load(source) {
   return typeof widget === "function" ? widget() : widget;
 }
 
-for (const place of document.querySelectorAll(".eon-widget")) {
-  const saved = store.models[place.dataset.model];
-  const signal = new AbortController().signal;
-  try {
-    const widget = await (modules[saved.esm] ??= load(store.esm[saved.esm]));
-    let model = models[place.dataset.model];
-    if (!model) {
-      model = models[place.dataset.model] = makeModel(saved);
-      await widget.initialize?.({ model, signal });
+async function moveWidgets(store) {
+  const modules = {};
+  const models = {};
+  const style = document.head.appendChild(document.createElement("style"));
+  style.textContent = Object.values(store.css).join("\n");
+  for (const place of document.querySelectorAll(".eon-widget")) {
+    const saved = store.models[place.dataset.model];
+    const signal = new AbortController().signal;
+    try {
+      const widget = await (modules[saved.esm] ??= load(store.esm[saved.esm]));
+      let model = models[place.dataset.model];
+      if (!model) {
+        model = models[place.dataset.model] = makeModel(saved);
+        await widget.initialize?.({ model, signal });
+      }
+      const el = document.createElement("div");
+      place.prepend(el); // in the page before it renders, so that it can measure its width
+      await widget.render({ model, el, signal });
+      place.replaceChildren(el);
+      place.dataset.ready = "true";
+    } catch (error) {
+      console.error("This widget stays a still picture:", error);
     }
-    const el = document.createElement("div");
-    place.prepend(el); // in the page before it renders, so that it can measure its width
-    await widget.render({ model, el, signal });
-    place.replaceChildren(el);
-    place.dataset.ready = "true";
-  } catch (error) {
-    console.error("This widget stays a still picture:", error);
   }
 }
+
+const saved = document.getElementById("eon-widgets");
+if (saved) moveWidgets(JSON.parse(saved.textContent));

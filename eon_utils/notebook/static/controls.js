@@ -47,15 +47,20 @@ function keepKeys(control) {
   return control;
 }
 
+// A widget's outermost element, with a name: several on a page are told apart.
+function widget(parent, kind, spec) {
+  return add(parent, "div", { class: `eon ${kind}`, role: "group", "aria-label": spec.alt });
+}
+
 // Play button, slider from 0 to `last`, caption. `go(i)` moves, `settle()` follows when a move is over; `loop`:
-// play begins again at the end. `what` is played, where there is more than one bar.
-function transport(parent, { label, what = "", last, ms, loop = false, go, settle }) {
+// play begins again at the end. `what` is played, where there is more than one bar; `of`: a name of the widget.
+function transport(parent, { label, what = "", of, last, ms, loop = false, go, settle }) {
   const bar = add(parent, "div", { class: "eon-bar" });
   const title = `Play or pause${what} (space)`;
-  const button = { type: "button", class: "eon-play", "aria-label": `Play${what}`, title };
+  const button = { type: "button", class: "eon-play", "aria-label": `Play${what}: ${of}`, title };
   const play = keepKeys(add(bar, "button", button, "▶"));
   const ends = { min: 0, max: last, step: 1 };
-  const range = keepKeys(add(bar, "input", { type: "range", ...ends, "aria-label": label }));
+  const range = keepKeys(add(bar, "input", { type: "range", ...ends, "aria-label": `${label}: ${of}` }));
   const caption = add(bar, "span", { class: "eon-caption" });
   let timer = null;
 
@@ -63,7 +68,7 @@ function transport(parent, { label, what = "", last, ms, loop = false, go, settl
     clearInterval(timer);
     timer = null;
     play.textContent = "▶";
-    play.setAttribute("aria-label", `Play${what}`);
+    play.setAttribute("aria-label", `Play${what}: ${of}`);
   };
   const next = () => {
     if (+range.value < last) go(+range.value + 1);
@@ -74,7 +79,7 @@ function transport(parent, { label, what = "", last, ms, loop = false, go, settl
     if (timer) return pause(), settle();
     if (!loop && +range.value === last) go(0);
     play.textContent = "⏸";
-    play.setAttribute("aria-label", `Pause${what}`);
+    play.setAttribute("aria-label", `Pause${what}: ${of}`);
     timer = setInterval(next, ms);
   };
   play.addEventListener("click", toggle);

@@ -3,7 +3,7 @@
 function render({ model, el }) {
   const spec = model.get("spec");
   const last = spec.frames.length - 1;
-  const root = add(el, "div", { class: `eon eon-player ${spec.given ? "eon-films" : ""}` });
+  const root = widget(el, `eon-player ${spec.given ? "eon-films" : ""}`, spec);
   root.style.cssText = `--eon-w:${spec.width}px;--eon-n:${spec.pictures}`;
   const grid = add(root, "div", { class: "eon-grid", role: "img" });
   const titles = () => spec.titles.forEach((title) => add(grid, "div", { class: "eon-title", title }, title));
@@ -23,7 +23,8 @@ function render({ model, el }) {
   }
   const go = (i) => i === model.get("frame") || model.set("frame", i);
   const settle = () => model.save_changes(); // the kernel, if there is one, hears of a move once it is over
-  const bar = transport(root, { label: "frame", last, ms: 1000 / spec.fps, loop: true, go, settle });
+  const of = spec.alt.split(". ")[0];
+  const bar = transport(root, { label: "frame", of, last, ms: 1000 / spec.fps, loop: true, go, settle });
   grid.addEventListener("click", bar.toggle);
   model.on("change:frame", draw);
   decode(model.get("atlas")).then((bitmap) => {

@@ -5,7 +5,7 @@
 function render({ model, el }) {
   const spec = model.get("spec");
   const last = spec.steps.length - 1;
-  const root = add(el, "div", { class: `eon eon-scrub ${spec.frames ? "eon-films" : ""}` });
+  const root = widget(el, `eon-scrub ${spec.frames ? "eon-films" : ""}`, spec);
   const main = add(root, "div", { class: "eon-main" });
   const grid = add(main, "div", { class: "eon-grid", role: "img" });
   grid.style.cssText = `--eon-w:${spec.width}px;--eon-n:${spec.pictures}`;
@@ -59,10 +59,11 @@ function render({ model, el }) {
   // a move draws, here and in every other view of this scrubber
   const go = (name) => (i) => i === model.get(name) || model.set(name, i);
   const settle = () => model.save_changes(); // the kernel, if there is one, hears of a move once it is over
-  const steps = { label: spec.axis, what: spec.frames ? " the training" : "", last };
+  const of = spec.names.join(", ");
+  const steps = { label: spec.axis, of, what: spec.frames ? " the training" : "", last };
   const ms = spec.frames ? Math.max(80, 4000 / (last + 1)) : 80; // films have fewer steps
   const bar = transport(root, { ...steps, ms, go: go("index"), settle });
-  const time = { label: "frame", what: " the film", last: spec.frames?.length - 1, ms: 125, loop: true };
+  const time = { label: "frame", of, what: " the film", last: spec.frames?.length - 1, ms: 125, loop: true };
   const film = spec.frames && transport(root, { ...time, go: go("frame"), settle });
 
   svg.addEventListener("pointerdown", (event) => {

@@ -1,0 +1,292 @@
+"""An extension of Sphinx: what a notebook of the course needs beside MyST-NB to become a page.
+
+Its widgets move without kernel or network, its figures have numbers and captions, its formulas are
+MathML, the glossary's table is a glossary, and nothing is loaded from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import posixpath
+import re
+from base64 import b64decode
+from collections.abc import Container, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import nbformat
+from docutils import nodes
+from latex2mathml.converter import convert
+from nbformat import NotebookNode
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+from eon_utils.course.outputs import VIEW, outputs
+
+STATIC = Path(__file__).parent / "static"
+STATE = "application/vnd.jupyter.widget-state+json"
+NO_KERNEL = "This control needs a running kernel: open the notebook in JupyterLab to move it."
+# `file:` is 'self' where a page is opened from the disk
+POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"
+PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx what is here; it calls this."""
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
+    app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(STATIC)))
+    app.connect("source-read", read_source)
+    app.connect("doctree-read", finish_page, priority=400)  # before titles are collected
+    app.connect("html-page-context", finish_html, priority=900)  # after the theme's own
+    app.add_css_file("site.css")
+    app.add_js_file("site.js", loading_method="defer")
+    return {"parallel_read_safe": False}
+
+
+# --- sources, before they are parsed ---
+
+
+def read_source(app: Sphinx, page: str, source: list[str]) -> None:
+    """Make a notebook ready for MyST-NB, and the glossary's table a glossary."""
+    if page.endswith("glossary"):
+        names = [PurePosixPath(name).name for name in app.env.found_docs]
+        lessons = {name[:2]: f"{name}.ipynb" for name in names if name[:2].isdigit()}
+        source[0] = glossary(source[0], lessons)
+    if app.env.doc2path(page).suffix == ".ipynb":
+        nb = nbformat.reads(source[0], as_version=4)
+        alts = prepare(nb, PurePosixPath(page).name)
+        source[0] = nbformat.writes(nb)
+        app.env.metadata[page]["alts"] = alts  # until `finish_page`
+
+
+def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
+    """Change a notebook, called `name`, in place into what MyST-NB shows as we want it.
+
+    Returns:
+        The alternative texts of its pictures, by what MyST-NB will call the files.
+    """
+    nb.cells = [cell for cell in nb.cells if not inserted(cell)]
+    texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
+    titles = [cell for cell in texts if re.match(r"\s*# ", cell.source)]
+    if not titles:
+        titles = [nbformat.v4.new_markdown_cell(f"# {as_text(name)}")]
+        nb.cells[:0] = titles
+    error = nb.metadata.pop("eon", {}).get("error")
+    if error:
+        stopped = as_text(f"This run stopped{error['where']}.")
+        banner = f"\n\n```{{error}}\n{stopped}\n\n{as_text(error['message'])}\n```\n\n"
+        heading, _, rest = titles[0].source.lstrip().partition("\n")
+        titles[0].source = f"{heading}{banner}{rest}"
+    for cell in texts:  # JupyterLab's anchors keep capitals, a page's do not
+        cell.source = re.sub(r"\]\([^)\s]*#[^)\s]+\)", lower_anchor, cell.source)
+    for cell in nb.cells:
+        if "solution" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("hide-cell")
+            prompts = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
+            cell.metadata["mystnb"] = prompts
+        elif cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+    drop_code_styles(nb)
+    take_widgets(nb)
+    return picture_alts(nb)
+
+
+def lower_anchor(link: re.Match) -> str:
+    """A Markdown link to a heading, its anchor in small letters; others as they are."""
+    address, _, anchor = link[0].partition("#")
+    return link[0] if "//" in address else f"{address}#{anchor.lower()}"
+
+
+def inserted(cell: NotebookNode) -> bool:
+    """True for a cell that papermill put into a failed notebook; the page has its own banner."""
+    return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
+
+
+def as_text(text: str) -> str:
+    """Markdown that shows this text, whatever it holds, on one line."""
+    return PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
+
+
+def drop_code_styles(nb: NotebookNode) -> None:
+    """Take the style sheet from IPython's highlighted source; it knows light pages only."""
+    for output in outputs(nb):
+        markup = output.get("data", {}).get("text/html", "")
+        if 'class="highlight"' in markup:
+            output.data["text/html"] = re.sub(r"<style>.*?</style>", "", markup, flags=re.S)
+
+
+def alt_of(output: NotebookNode) -> str:
+    """The alternative text of a picture; MyST-NB does not read it."""
+    return output.get("metadata", {}).get("image/png", {}).get("alt", "")
+
+
+def picture_alts(nb: NotebookNode) -> dict[str, str]:
+    """Alternative texts by the names that MyST-NB gives the pictures' files."""
+    alts = {}
+    for output in outputs(nb):
+        png = output.get("data", {}).get("image/png")
+        if png and alt_of(output):
+            alts[hashlib.sha256(b64decode(png)).hexdigest()] = alt_of(output)
+    return alts
+
+
+def take_widgets(nb: NotebookNode) -> None:
+    """Replace every widget view by a place for it; the last place holds what all of them need.
+
+    A view keeps its poster in its place until it runs. A view without saved state, or of a widget
+    that is no anywidget, is only its poster, or a line that says where it lives.
+    """
+    saved = nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    store: dict[str, dict] = {"models": {}, "esm": {}, "css": {}}
+    last = None
+    for output in outputs(nb):
+        if VIEW not in output.get("data", {}):
+            continue
+        key = output.data.pop(VIEW)["model_id"]
+        model = saved.get(key, {})
+        if model.get("model_module") == "anywidget":
+            state = dict(model["state"])
+            source, css = state.pop("_esm"), state.pop("_css", "")
+            esm, style = (hashlib.sha256(text.encode()).hexdigest()[:12] for text in (source, css))
+            store["esm"][esm], store["css"][style] = source, css
+            state = {k: v for k, v in state.items() if not k.startswith("_")}
+            store["models"][key] = {"esm": esm, "state": state, "buffers": model.get("buffers", [])}
+            png = output.data.get("image/png", "").replace("\n", "")
+            alt = html.escape(alt_of(output))
+            poster = f'<img src="data:image/png;base64,{png}" alt="{alt}">' if png else ""
+            place = f'<div class="eon-widget" data-model="{key}">{poster}</div>'
+            output.data = NotebookNode({"text/html": place})
+            last = output
+        elif not {"image/png", "text/html"} & set(output.data):
+            output.data = NotebookNode({"text/html": f"<p>{NO_KERNEL}</p>"})
+    if last:
+        text = json.dumps(store).replace("<", "\\u003c")
+        last.data["text/html"] += (
+            f'<script type="application/json" id="eon-widgets">{text}</script>'
+        )
+
+
+def glossary(text: str, lessons: Mapping[str, str]) -> str:
+    """Turn the table with the lines | **word** | meaning | lesson | into a glossary of Sphinx's.
+
+    Args:
+        text: of the page.
+        lessons: names of files by the numbers of lessons.
+
+    Examples:
+        >>> print(glossary("| **flow** | how far each pixel moves | 04 |", {"04": "04_a.ipynb"}))
+        ```{glossary}
+        flow
+          how far each pixel moves ([04](04_a.ipynb))
+        ```
+    """
+
+    def entries(table: re.Match) -> str:
+        rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\S+) \|$", table[0], re.M)
+        linked = [
+            (word, said, f"[{n}]({lessons[n]})" if n in lessons else n) for word, said, n in rows
+        ]
+        lines = "\n\n".join(f"{word}\n  {said} ({lesson})" for word, said, lesson in linked)
+        return f"```{{glossary}}\n{lines}\n```"
+
+    return re.sub(r"(?:^\|.*(?:\n|\Z))+", entries, text, flags=re.M)
+
+
+# --- pages, before they are written ---
+
+
+def finish_page(app: Sphinx, tree: nodes.document) -> None:
+    """Give figures numbers and captions; mend the HTML that Markdown and outputs hold."""
+    page = app.env.docname
+    link_files(tree, page, app.config.html_theme_options.get("repository_url"))
+    alts = app.env.metadata[page].pop("alts", {})
+    figures = 0
+    for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
+        alt = ""
+        if isinstance(node, nodes.image):
+            alt = alts.get(PurePosixPath(node["uri"]).stem, "")
+            node["alt"] = alt or node.get("alt", "")
+        elif isinstance(node, nodes.raw):
+            mend_html(node, page, app.env.found_docs)
+            poster = re.search(r'class="eon-widget".*?<img [^>]*alt="([^"]*)"', node.astext())
+            alt = html.unescape(poster[1]) if poster else ""
+        if alt:
+            figures += 1
+            figure = nodes.figure("", ids=[f"figure-{figures}"])
+            node.parent.replace(node, figure)
+            figure += [node, nodes.caption("", f"Figure {figures}. {alt}")]
+
+
+def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
+    """Let links to files that are no pages lead to the repository; without one, be text."""
+    for node in list(tree.findall(addnodes.pending_xref)):
+        target = node["reftarget"]
+        if (
+            node["reftype"] != "myst"
+            or node["refdomain"] == "doc"
+            or not re.search(r"[./]", target)
+        ):
+            continue
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
+        link = nodes.inline()
+        if repository:
+            link = nodes.reference(refuri=f"{repository}/blob/main/{path}")
+        node.parent.replace(node, link)
+        link += node.children
+
+
+def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:
+    """Let links lead to pages; outside outputs, show tags that run or load something as text."""
+
+    def link(found: re.Match) -> str:
+        target = PurePosixPath(found[1]).with_suffix("").as_posix()
+        known = posixpath.normpath(posixpath.join(posixpath.dirname(page), target)) in pages
+        return f'href="{target}.html{found[2] or ""}"' if known else ""
+
+    markup = node.astext()
+    if "output" not in node["classes"]:
+        tag = r"<(?=/?(script|iframe|object|embed|style|link|meta|base)\b)"
+        markup = re.sub(tag, "&lt;", markup, flags=re.I)
+        if markup != node.astext() and isinstance(node.parent, nodes.TextElement):
+            node.parent.replace(node, nodes.Text(node.astext()))  # so that titles say it, too
+            return
+    markup = re.sub(r'href="(?![a-z]+:|/|#)([^"#?]+)(#[^"]*)?"', link, markup)
+    node.children = [nodes.Text(markup)]
+
+
+def finish_html(app: Sphinx, page: str, template: str, context: dict, tree: object) -> None:
+    """Forbid a page to load anything from elsewhere; let folds be named by what they say."""
+    context["metatags"] = (
+        context.get("metatags", "")
+        + f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    )
+    if "pagetitle" in context:  # the theme writes it as it is
+        context["pagetitle"] = html.escape(context["pagetitle"])
+    if "body" in context:
+        context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+
+
+# --- formulas ---
+
+
+def inline_math(writer: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula that stands in a line."""
+    writer.body.append(mathml(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def block_math(writer: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula that stands alone."""
+    writer.body.append(f'<div class="formula">{mathml(node.astext(), "block")}</div>')
+    raise nodes.SkipNode
+
+
+def mathml(tex: str, display: str) -> str:
+    """A formula as MathML; one that latex2mathml cannot read is shown as its source."""
+    try:
+        return convert(tex, display=display)
+    except Exception:  # latex2mathml's errors share no base class
+        return f"<code>{html.escape(tex)}</code>"
