@@ -111,6 +111,7 @@ def _train_prior(args: Namespace) -> None:
         start=args.start,
         scale=args.scale,
         precision=args.precision,
+        learn=args.learn,
     )
     fabric = train_prior.several_processes(args.devices, args.num_nodes, args.precision)
     first = fabric.is_global_zero
@@ -206,6 +207,8 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--out", type=Path, default=RUNS / "prior", metavar="FOLDER", help=text)
     text = "weights to go on from: prior, the shipped ones, or a file (default: from nothing)"
     add("--from", dest="start", default="", metavar="prior|FILE", help=text)
+    text = "all (default), or content: a content encoder from nothing, beside --from's network"
+    add("--learn", default="all", metavar="all|content", help=text)
     text = "go on from the checkpoint of the same settings (default: yes)"
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help=text)
     add("--hours", type=float, help="end after so long (default: the steps decide)")

@@ -18,35 +18,37 @@ class ContentEncoder(nn.Module):
     them by where things are.
 
     Args:
-        widths: channels at 1/2, 1/4, 1/8 of the size, and of the last layers there; multiples of 8.
+        widths: channels at half the size, at a quarter, and of two further stages there; multiples
+            of 8.
 
     Raises:
         ValueError: for other widths.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128)) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 48, 128)) -> None:
         super().__init__()
         if len(widths) != LAYERS or any(width < GROUP or width % GROUP for width in widths):
             raise ValueError(f"content={widths!r} must be {LAYERS} multiples of {GROUP}")
-        half, quarter, eighth, last = widths
+        half, quarter, further, last = widths
         self.numbers = 2 * last
-        self.layers = nn.Sequential(
+        # No smaller than a quarter: the strokes of a digit are a few pixels wide.
+        self.stages = nn.Sequential(
             _conv(3, half, stride=2),
             _conv(half, quarter, stride=2),
             _Residual(quarter),
-            _conv(quarter, eighth, stride=2),
-            _Residual(eighth),
-            _conv(eighth, last),
+            _conv(quarter, further),
+            _Residual(further),
+            _conv(further, last),
             _Residual(last),
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W) in [0, 1], H and W at least 8 -> mean and maximum of each channel.
+        """Frames (N, 3, H, W) in [0, 1], H and W at least 4 -> mean and maximum of each channel.
 
         Returns:
             (N, 256) with the default widths.
         """
-        maps = self.layers(frames - 0.5)  # (N, C, H / 8, W / 8)
+        maps = self.stages(frames - 0.5)  # (N, C, H / 4, W / 4)
         flat = maps.flatten(2)
         return torch.cat([flat.mean(2), flat.amax(2)], 1)
 

@@ -40,7 +40,7 @@ class TrajectoryNetConfig:
     encoder: tuple[int, ...] = (24, 48, 72, 96)
     decoder: tuple[int, ...] = (24, 48, 72, 96, 128)
     fusion: int = 24
-    content: tuple[int, ...] = (16, 32, 64, 128)
+    content: tuple[int, ...] = (16, 32, 48, 128)
 
 
 class Trajectory(NamedTuple):

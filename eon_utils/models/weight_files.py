@@ -24,6 +24,16 @@ class Weights(NamedTuple):
     about: dict[str, Any]  # what it says of itself
     tensors: dict[str, Tensor]  # float32
 
+    def part(self, name: str) -> Weights:
+        """Those of one module of the model."""
+        start = f"{name}."
+        tensors = {
+            key.removeprefix(start): tensor
+            for key, tensor in self.tensors.items()
+            if key.startswith(start)
+        }
+        return self._replace(tensors=tensors)
+
 
 def read_weights(kind: str, name: str, path: str | Path | None = None) -> Weights:
     """Read a file of weights.

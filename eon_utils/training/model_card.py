@@ -18,6 +18,7 @@ from eon_utils.evaluation.baselines import FRAME_BASELINES
 from eon_utils.evaluation.metrics import accuracy, next_frame_psnr, psnr, ssim
 from eon_utils.models.pca_autoencoder import Autoencoder, load_autoencoder
 from eon_utils.models.prior import load_prior
+from eon_utils.training.history import History
 from eon_utils.training.prior_score import PER_FILE, file_rows
 from eon_utils.training.run import TrainingRun
 
@@ -59,7 +60,7 @@ def _held_out_rows(path: Path) -> list[list[str]]:
 def prior_card(
     path: Path,
     sha256: str,
-    run: TrainingRun,
+    recorded: History,
     trained: Sequence[Mapping[str, Any]],
     videos: Sequence[str] = (),
     score: str | Path | None = None,
@@ -69,7 +70,7 @@ def prior_card(
     Args:
         path: of its weights.
         sha256: of that file.
-        run: that trained it.
+        recorded: what was measured while it trained.
         trained: all trainings that it has had, that run's last, as `Recipe.summary`.
         videos: folders or files that it was trained on.
         score: folder of videos that it is judged by, one by one.
@@ -106,12 +107,8 @@ noise change them.
 
 {_trainings(trained)}
 
-**While it trained,** mean PSNR over that of optical flow, in dB, {judged_by}:
-
-{_curve(run)}
-
-**Next frame from five**, {CLIPS} held-out clips of {PIXELS}x{PIXELS} of each source (other digits,
-textures, photographs, games), PSNR in dB, then SSIM:
+{_curve(recorded, judged_by)}**Next frame from five**, {CLIPS} held-out clips of {PIXELS}x{PIXELS}
+of each source (other digits, textures, photographs, games), PSNR in dB, then SSIM:
 
 {markdown_table(head, _held_out_rows(path))}
 """
@@ -133,10 +130,20 @@ def _trainings(trained: Sequence[Mapping[str, Any]]) -> str:
         numbers = [f"{one['steps']:,}", one.get("batch", "?"), _pixels(one), one.get("hours", "?")]
         precision = one.get("precision", "32-true")
         machine = one.get("machine", "CPU")
-        rows.append([number, *numbers, mixture, videos or "none", precision, machine])
+        learnt = one.get("learn", "all")
+        rows.append([number, learnt, *numbers, mixture, videos or "none", precision, machine])
     return markdown_table(
         [
-            *("", "steps", "clips a step", "pixels", "hours", "weights of the sources", "videos"),
+            *(
+                "",
+                "learnt",
+                "steps",
+                "clips a step",
+                "pixels",
+                "hours",
+                "weights of the sources",
+                "videos",
+            ),
             *("precision", "on"),
         ],
         rows,
@@ -150,16 +157,19 @@ def _pixels(training: Mapping[str, Any]) -> str:
     return f"{size}; one step in {every}: {2 * size}" if every else f"{size}"
 
 
-def _curve(run: TrainingRun) -> str:
+def _curve(recorded: History, judged_by: str) -> str:
     """A table of what was measured while it trained: of many steps a few, the last among them."""
-    every = zip(run.history.snapshot_steps, run.history.measures, strict=True)
+    every = zip(recorded.snapshot_steps, recorded.measures, strict=True)
     measured = [(step, measures) for step, measures in every if measures]
+    if not measured:
+        return ""
     shown = measured[:: -max(len(measured) // CURVE, 1)][::-1]
     tasks = list(shown[-1][1])
     rows = []
     for step, measures in shown:
         rows.append([f"{step:,}", *(f"{measures[task]:+.2f}" for task in tasks)])
-    return markdown_table(["steps", *tasks], rows)
+    title = f"**While it trained,** mean PSNR over that of optical flow, in dB, {judged_by}:"
+    return f"{title}\n\n{markdown_table(['steps', *tasks], rows)}\n\n"
 
 
 def _videos_judged_by(path: Path, folder: str | Path, size: int) -> str:

@@ -28,7 +28,7 @@ class Measured(NamedTuple):
 
 
 def clips_seen(steps: Sequence[int], path: str | Path | None = None) -> list[int]:
-    """How many clips a prior had been trained on at some steps of all its trainings.
+    """How many clips a prior had been trained to predict at some steps of all its trainings.
 
     Args:
         steps: counted from the first training on.
@@ -41,7 +41,8 @@ def clips_seen(steps: Sequence[int], path: str | Path | None = None) -> list[int
         >>> clips_seen([0, 10])
         [0, 160]
     """
-    trained = read_weights("prior", "prior", path).about.get("trained", [])
+    every = read_weights("prior", "prior", path).about.get("trained", [])
+    trained = [one for one in every if one.get("learn", "all") == "all"]
     ends = np.cumsum([0, *(one["steps"] for one in trained)])
     seen = np.cumsum([0, *(one["steps"] * one.get("batch", BATCH) for one in trained)])
     return [int(count) for count in np.interp(steps, ends, seen)]

@@ -28,9 +28,10 @@ from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_clips import VideoClips
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
 from eon_utils.models.trajectory_net import SLOTS, Reading
-from eon_utils.models.weight_files import WEIGHTS, read_weights
+from eon_utils.models.weight_files import WEIGHTS, load_tensors, read_weights
 from eon_utils.training import recording
 from eon_utils.training.clip_contrast import ClipContrast
+from eon_utils.training.history import History
 from eon_utils.training.model_card import prior_card
 from eon_utils.training.prior_score import PriorScore
 from eon_utils.training.run import TrainingRun
@@ -51,6 +52,7 @@ QUESTIONS = (  # in turn
 UNEVEN = 0.25  # share of the questions in between with one frame on each side
 WIDTH = 24  # channels at full size, of the shipped prior
 LEAST_WIDTH = 4
+LEARNT = ("all", "content")
 PRECISIONS = ("32-true", "bf16-mixed")
 LARGE_EVERY = 7  # steps: one of so many is of clips of twice the size
 NEW_WORLD = "real"  # the source of own videos, by its name
@@ -74,6 +76,7 @@ class Recipe:
         start: weights to go on from: "prior", the shipped ones, or a file; "": none.
         scale: share of the clips that are kept.
         precision: "32-true" or "bf16-mixed".
+        learn: "all", or "content": a content encoder from nothing, beside the network of `start`.
     """
 
     videos: tuple[str, ...] = ()
@@ -89,6 +92,7 @@ class Recipe:
     start: str = ""
     scale: float = 1.0
     precision: str = "32-true"
+    learn: str = "all"
 
     def weights(self) -> dict[str, float]:
         """Source -> how often a clip of it is drawn."""
@@ -135,6 +139,7 @@ class Recipe:
             "lr": self.lr,
             "seed": self.seed,
             "precision": self.precision,
+            "learn": self.learn,
             "machine": machine,
             "mixture": self.weights(),
             "videos": [Path(path).resolve().name for path in self.videos],
@@ -163,6 +168,10 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name}={value} must be greater than 0")
+        if self.learn not in LEARNT:
+            raise ValueError(f"learn={self.learn!r} must be one of {', '.join(LEARNT)}")
+        if self.learn == "content" and not self.start:
+            raise ValueError("learn='content' goes on from weights: name them, --from prior")
         self._check_videos()
         if self.start:
             self._check_start()
@@ -181,6 +190,8 @@ class Recipe:
     def _check_start(self) -> None:
         model = read_weights("prior", "prior", self.start_file()).about["model"]
         wanted = asdict(widened(self.width).config)
+        if self.learn == "content":  # that of the weights is left behind
+            model = model | {"content": wanted["content"]}
         if json.dumps(model) != json.dumps(wanted):  # as text, in which tuples are lists
             have = model["fusion"]
             raise ValueError(f"width={self.width}, but {self.start!r} has {have}: --width {have}")
@@ -415,17 +426,30 @@ def _share(reading: Reading, nearest: Tensor, target: Tensor) -> Tensor:
 
 
 class PriorObjective(nn.Module):
-    """A prior and its losses as one module, so that several processes can share the work."""
+    """A prior and its losses as one module, so that several processes can share the work.
 
-    def __init__(self, prior: Prior) -> None:
+    Args:
+        prior: to train.
+        learn: "all", or "content": its content encoder alone.
+    """
+
+    def __init__(self, prior: Prior, learn: str = "all") -> None:
         super().__init__()
         self.prior = prior
         self.contrast = ClipContrast(prior.content)
+        self.predicts = learn == "all"
+        if not self.predicts:
+            prior.net.requires_grad_(False)
 
     def forward(self, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Clips (N, T, 3, H, W) and the step -> the loss, and the share of `prediction_loss`."""
-        loss, share = prediction_loss(self.prior, clips, step)
+        """Clips (N, T, 3, H, W) and the step -> the loss, and what a curve shows of it.
+
+        That is the share of `prediction_loss`, or the loss of the content encoder alone.
+        """
         contrast = self.contrast(self.prior.content, clips, step)
+        if not self.predicts:
+            return contrast, contrast.detach()
+        loss, share = prediction_loss(self.prior, clips, step)
         return loss + CONTRAST_WEIGHT * contrast, share
 
 
@@ -436,6 +460,7 @@ def prior_run(
     name: str = "prior",
     lr: float = 5e-4,
     warmup: int = 200,
+    learn: str = "all",
     **settings: Any,  # noqa: ANN401
 ) -> TrainingRun:
     """A run that trains a prior as the shipped one was; its loop is yours:
@@ -452,9 +477,10 @@ def prior_run(
         name: of the run.
         lr: learning rate of AdamW.
         warmup: steps over which it rises.
+        learn: as of `PriorObjective`.
         settings: what else `TrainingRun` takes.
     """
-    objective = PriorObjective(prior.to(device()))
+    objective = PriorObjective(prior.to(device()), learn)
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     return TrainingRun(
@@ -514,6 +540,11 @@ def widened(width: int) -> Prior:
 def first_weights(recipe: Recipe) -> Prior:
     """The prior that a training starts from."""
     torch.manual_seed(recipe.seed)
+    if recipe.learn == "content":
+        prior = widened(recipe.width)
+        known = read_weights("prior", "prior", recipe.start_file())
+        load_tensors(prior.net, known.part("net"))
+        return prior
     if not recipe.start:
         return widened(recipe.width)
     known = load_prior(recipe.start_file())
@@ -559,6 +590,15 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
         warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # newer names are newer
         settings["strategy"] = DDPStrategy(broadcast_buffers=False)  # each keeps frames of its own
     return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
+
+
+def _recorded(recipe: Recipe, states: Path, history: History) -> History:
+    """All trainings so far, to look at; nothing where that of the start is not known."""
+    before = recipe.start_file().with_name(recording.FILE) if recipe.start else None
+    known = recording.read_recording(before) if before and before.exists() else None
+    if recipe.learn == "content":  # by which no frame is predicted otherwise
+        return known or History()
+    return recording.record(states, history, recipe.size, known)
 
 
 def large_sources(recipe: Recipe) -> list[ClipSource | CachedClips]:
@@ -649,9 +689,10 @@ def ship(
         folder=folder,
         lr=recipe.lr,
         seconds=3600 * recipe.hours if recipe.hours else None,
+        learn=recipe.learn,
         resume=resume,
         fabric=fabric,
-        measure=judge,
+        measure=judge if recipe.learn == "all" else None,
         watch=judge.follow,
     )
     if run.status != "finished" and fabric.is_global_zero:  # when others fail, it is ended
@@ -664,13 +705,12 @@ def ship(
         path = weights / "prior.safetensors"
         new = weights / "prior.new"  # a file that ships must not differ from its card for long
         sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
-        card = prior_card(new, sha256, run, trained, recipe.videos, score)
-        before = recipe.start_file().with_name(recording.FILE) if recipe.start else None
-        known = recording.read_recording(before) if before and before.exists() else None
-        recorded = recording.record(states, run.history, recipe.size, known)
+        recorded = _recorded(recipe, states, run.history)
+        card = prior_card(new, sha256, recorded, trained, recipe.videos, score)
         new.replace(path)
         path.with_suffix(".md").write_text(card, encoding="utf-8")
-        recording.write_recording(recorded, weights / recording.FILE)
+        if recorded.target is not None:
+            recording.write_recording(recorded, weights / recording.FILE)
         if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
             shutil.copy(best, weights / "prior_best.safetensors")
     return run

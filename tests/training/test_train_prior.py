@@ -203,6 +203,7 @@ def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
         "start": str(start),
         "scale": 1.0,
         "precision": "bf16-mixed",
+        "learn": "content",
     }
     length = {"steps": 9, "hours": 1.0}
     assert {*other, *length} == set(Recipe.__dataclass_fields__)
@@ -226,7 +227,7 @@ def test_the_recipe_makes_weights_and_card(quick):
     assert (
         "| prior |" in card
         and "digits 100%" in card
-        and "| 1 | 3 | 4 | 32; one step in 7: 64 |" in card
+        and "| 1 | all | 3 | 4 | 32; one step in 7: 64 |" in card
     )
     assert run.history.snapshot_steps == [0, 1, 2, 3]
     assert [sorted(measures) for measures in run.history.measures] == [
@@ -261,9 +262,29 @@ def test_it_goes_on_from_a_prior_on_own_videos(quick):
     card = (quick / "prior.md").read_text(encoding="utf-8")
     assert "real 75%" in card and "| someone/drifts | 1 | CC0 | ? |" in card
     assert "Of 1 videos" in card and "| held |" in card and "mean of the files" in card
-    assert "| 1 | 7 | 4 | 32; one step in 7: 64 | 1.0 | digits 1 | none | 32-true | CPU |" in card
-    assert "| 2 | 3 | 4 | 32;" in card and "real 3, digits 1 | mine |" in card
+    assert (
+        "| 1 | all | 7 | 4 | 32; one step in 7: 64 | 1.0 | digits 1 | none | 32-true | CPU |"
+        in card
+    )
+    assert "| 2 | all | 3 | 4 | 32;" in card and "real 3, digits 1 | mine |" in card
     assert str(quick) not in card + json.dumps(saved)
+
+
+def test_a_content_encoder_is_trained_anew_beside_a_network_that_stays(quick):
+    train_prior.ship(TINY, quick / "first", quick)
+    first = load_prior(quick / "first" / "prior.safetensors")
+    start = str(quick / "first" / "prior.safetensors")
+    train_prior.ship(replace(TINY, start=start, learn="content"), quick / "out", quick)
+    prior = load_prior(quick / "out" / "prior.safetensors")
+    clips = torch.rand(2, 4, 3, 32, 32)
+    assert torch.equal(prior.predict(clips), first.predict(clips))
+    assert not torch.allclose(prior.features(clips)[:, 132:], first.features(clips)[:, 132:])
+    trained = about(quick / "out" / "prior.safetensors")["trained"]
+    assert [one["learn"] for one in trained] == ["all", "content"]
+    card = (quick / "out" / "prior.md").read_text(encoding="utf-8")
+    assert "**While it trained,**" in card, "what was measured when the network was trained"
+    recorded = recording.read_recording(quick / "out" / recording.FILE)
+    assert recorded.snapshot_steps == [0, 3]
 
 
 def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
@@ -292,6 +313,8 @@ def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
         ("--mixture leaves", "--mixture leaves says no value; write --mixture name=value"),
         ("--from nofile", "there are no weights nofile"),
         ("--from prior --width 12", "width=12, but 'prior' has 24: --width 24"),
+        ("--learn motion", "learn='motion' must be one of all, content"),
+        ("--learn content", "learn='content' goes on from weights: name them, --from prior"),
         ("--precision half", "precision='half' must be one of 32-true, bf16-mixed"),
         ("--devices 0", "devices=0 must be a whole number, at least 1"),
         ("--only v7", "--only v7 is unknown; choose of v2, v3, v4, prior"),
