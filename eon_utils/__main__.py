@@ -111,6 +111,7 @@ def _train_prior(args: Namespace) -> None:
         start=args.start,
         scale=args.scale,
         precision=args.precision,
+        shards=args.shards,
         learn=args.learn,
     )
     fabric = train_prior.several_processes(args.devices, args.num_nodes, args.precision)
@@ -118,7 +119,7 @@ def _train_prior(args: Namespace) -> None:
     if not first:
         warnings.simplefilter("ignore")  # the first process gives the same ones
     recipe.check(fabric.world_size)
-    if first and not args.videos:
+    if first and not args.videos and not args.shards:
         print(
             "No --videos: the prior trains on generated clips alone. Measured, such a network is"
             " worse than classical flow on camera video.",
@@ -132,6 +133,25 @@ def _train_prior(args: Namespace) -> None:
         print(f"The prior is in {path}, its model card beside it. To use it:")
         print(f"  in Python     eon.load_prior({str(path)!r})")
         print(f"  in notebooks  python -m eon_utils run --only 05,06 -p weights={path.resolve()}")
+
+
+def make_shards(args: Namespace) -> int:
+    from eon_utils.data import shards
+    from eon_utils.data.clips import check_whole
+    from eon_utils.training import train_prior
+
+    shards.litdata()  # a missing package is told before videos are decoded
+    check_whole("workers", args.workers, 1)
+    words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")
+    mixture = train_prior.parse_mixture(words) if words else None
+    sources = train_prior.shard_sources(
+        args.clips, args.seed, args.size, mixture, tuple(args.videos)
+    )
+    for source in sources:
+        print(f"{source.name}: {len(source):,} clips", flush=True)
+        shards.write_shards(source, args.out / source.name, args.workers)
+    print(f"To train on them: python -m eon_utils prior --shards {args.out}")
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -186,6 +206,18 @@ def parser() -> argparse.ArgumentParser:
 
     text = "train the prior, on videos of yours; or again what else ships"
     add_prior_options(command("prior", train_weights, text))
+
+    text = "write clips into shards, from which trainings of any number of machines stream them"
+    add = command("shards", make_shards, text)
+    text = "folders or files of real video (default: none, generated clips alone)"
+    add("--videos", nargs="+", default=[], metavar="PATH", help=text)
+    text = "of which sources, and how many of each: real, digits, leaves, pans, games"
+    add("--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help=text)
+    add("--clips", type=int, default=100_000, help="in all (default: 100,000)")
+    add("--size", type=int, default=64, help="side of the frames in pixels (default: 64)")
+    add("--seed", type=int, default=0, help="of the clips (default: 0)")
+    add("--workers", type=int, default=1, help="processes that make them (default: 1)")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="a folder for each source")
     return top
 
 
@@ -207,6 +239,8 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--out", type=Path, default=RUNS / "prior", metavar="FOLDER", help=text)
     text = "weights to go on from: prior, the shipped ones, or a file (default: from nothing)"
     add("--from", dest="start", default="", metavar="prior|FILE", help=text)
+    text = "folder of clips that were written by the command shards, instead of videos"
+    add("--shards", default="", metavar="FOLDER", help=text)
     text = "all (default), or content: a content encoder from nothing, beside --from's network"
     add("--learn", default="all", metavar="all|content", help=text)
     text = "go on from the checkpoint of the same settings (default: yes)"
@@ -264,7 +298,7 @@ def main(words: Sequence[str] | None = None) -> int:
     args = parser().parse_args(words)
     try:
         return args.run_command(args)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # of several processes one says it
             print(f"error: {error}", file=sys.stderr)
         return 2

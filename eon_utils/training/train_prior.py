@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from eon_utils.config import RUNS, device
 from eon_utils.data.clips import CachedClips, ClipSource, Interleaved, Mixture, check_whole
+from eon_utils.data.shards import find_shards, shard_loader
 from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_clips import VideoClips
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
@@ -76,6 +77,7 @@ class Recipe:
         start: weights to go on from: "prior", the shipped ones, or a file; "": none.
         scale: share of the clips that are kept.
         precision: "32-true" or "bf16-mixed".
+        shards: folder of clips that were written before, which are streamed; "": they are made.
         learn: "all", or "content": a content encoder from nothing, beside the network of `start`.
     """
 
@@ -92,12 +94,16 @@ class Recipe:
     start: str = ""
     scale: float = 1.0
     precision: str = "32-true"
+    shards: str = ""
     learn: str = "all"
 
     def weights(self) -> dict[str, float]:
         """Source -> how often a clip of it is drawn."""
         if self.mixture is not None:
             return dict(self.mixture)
+        if self.shards:
+            usual = default_mixture(videos=True)
+            return {name: usual.get(name, 1.0) for name in find_shards(self.shards)}
         return default_mixture(bool(self.videos))
 
     def digest(self) -> str:
@@ -177,6 +183,11 @@ class Recipe:
             self._check_start()
 
     def _check_videos(self) -> None:
+        if self.shards:
+            if self.videos:
+                raise ValueError("shards hold the clips already: leave the videos out")
+            find_shards(self.shards)
+            return
         for path in self.videos:
             if not Path(path).expanduser().exists():
                 missing = f"videos={path!r} does not exist (looked in {Path.cwd()})"
@@ -289,6 +300,40 @@ def training_sources(
         count = max(round(CLIPS_PER_WEIGHT * source.weight * scale), BATCH)
         clips = source(count, FRAMES, size, seed, **source.training_settings)
         sources.append(CachedClips(clips, folder, workers=None if folder else 0))
+    return sources
+
+
+def shard_sources(
+    clips: int,
+    seed: int = 0,
+    size: int = 64,
+    mixture: Mapping[str, float] | None = None,
+    videos: Sequence[str] = (),
+) -> list[ClipSource]:
+    """Sources whose clips are written into shards, to be streamed.
+
+    Args:
+        clips: of all sources together, shared out by their weights.
+        seed, size, mixture, videos: as of `training_sources`.
+
+    Raises:
+        ValueError: for fewer than one clip of a source.
+    """
+    mixture = default_mixture(bool(videos)) if mixture is None else mixture
+    total = sum(mixture.values())
+    sources: list[ClipSource] = []
+    for name, weight in mixture.items():
+        if not weight:
+            continue
+        count = round(clips * weight / total)
+        check_whole(f"clips of {name}", count, 1)
+        if name == NEW_WORLD:
+            if not videos:
+                raise ValueError(f"the mixture draws {name!r} clips: name videos, or leave it out")
+            sources.append(VideoClips(count, FRAMES, size, seed, folders=tuple(videos)))
+        else:
+            settings = SOURCES[name].training_settings
+            sources.append(SOURCES[name](count, FRAMES, size, seed, **settings))
     return sources
 
 
@@ -592,6 +637,52 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
     return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
 
 
+LoaderOf = Callable[[int, int], DataLoader]  # of processes, and of those that load for each
+
+
+def _made(recipe: Recipe, folder: Path) -> LoaderOf:
+    """Clips that are made, or drawn from videos."""
+    mixture = recipe.weights()
+    sources = training_sources(
+        recipe.seed, folder, recipe.scale, recipe.size, mixture, recipe.videos
+    )
+    large = large_sources(recipe) if recipe.large_every else []
+
+    def loader(processes: int, workers: int) -> DataLoader:
+        return mixture_loader(
+            sources,
+            recipe.steps,
+            recipe.seed,
+            mixture,
+            recipe.batch,
+            workers,
+            processes,
+            large,
+            recipe.large_every,
+        )
+
+    return loader
+
+
+def _streamed(recipe: Recipe) -> LoaderOf:
+    """Clips out of shards."""
+    folders = find_shards(recipe.shards)
+    irreversible = [name for name, source in SOURCES.items() if not source.reversible]
+
+    def loader(processes: int, workers: int) -> DataLoader:
+        return shard_loader(
+            folders,
+            recipe.weights(),
+            recipe.batch // processes,
+            DRAWN,
+            recipe.seed,
+            workers,
+            irreversible,
+        )
+
+    return loader
+
+
 def _recorded(recipe: Recipe, states: Path, history: History) -> History:
     """All trainings so far, to look at; nothing where that of the start is not known."""
     before = recipe.start_file().with_name(recording.FILE) if recipe.start else None
@@ -662,25 +753,10 @@ def ship(
         if not resume:
             best.unlink(missing_ok=True)
             shutil.rmtree(states, ignore_errors=True)
-    mixture = recipe.weights()
     # Before the launch: when the other processes begin, the first one has made the clips.
-    sources = training_sources(
-        recipe.seed, folder, recipe.scale, recipe.size, mixture, recipe.videos
-    )
-    large = large_sources(recipe) if recipe.large_every else []
-
+    loader_of = _streamed(recipe) if recipe.shards else _made(recipe, folder)
     fabric.launch()
-    loader = mixture_loader(
-        sources,
-        recipe.steps,
-        recipe.seed,
-        mixture,
-        recipe.batch,
-        workers=loaders(fabric),
-        processes=fabric.world_size,
-        large=large,
-        large_every=recipe.large_every,
-    )
+    loader = loader_of(fabric.world_size, loaders(fabric))
     run, prior = train(
         first_weights(recipe),
         loader,

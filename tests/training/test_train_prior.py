@@ -203,6 +203,7 @@ def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
         "start": str(start),
         "scale": 1.0,
         "precision": "bf16-mixed",
+        "shards": "shards/",
         "learn": "content",
     }
     length = {"steps": 9, "hours": 1.0}

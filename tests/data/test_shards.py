@@ -1,0 +1,87 @@
+"""Clips in shards: written once, streamed into trainings."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+import eon_utils as eon
+from eon_utils.__main__ import main
+from eon_utils.data import shards
+from eon_utils.training import model_card, prior_score, train_prior
+from eon_utils.training.train_prior import Recipe
+
+pytest.importorskip("litdata", reason="the extra `shards` is not installed")
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Shards of 40 clips of digits and pans."""
+    folder = tmp_path_factory.mktemp("shards")
+    words = f"shards --mixture digits=3 pans=1 --clips 40 --size {SIZE} --out {folder}"
+    assert main(words.split()) == 0
+    return folder
+
+
+def test_a_source_s_clips_are_written_as_they_are(folder):
+    import litdata
+
+    written = litdata.StreamingDataset(str(folder / "digits"))
+    assert len(written) == 30
+    settings = eon.SOURCES["digits"].training_settings
+    source = eon.SOURCES["digits"](30, train_prior.FRAMES, SIZE, 0, **settings)
+    for index in (0, 29):
+        clip = torch.from_numpy(written[index]["clip"]).float() / 255
+        assert (clip - source[index]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_clips_of_a_mixture(folder, workers):
+    loader = shards.shard_loader(
+        shards.find_shards(str(folder)), {"digits": 1, "pans": 0}, 8, 7, workers=workers
+    )
+    batches = [batch for batch in loader if len(batch) == 8]
+    assert len(batches) >= 3
+    assert all(batch.shape == (8, 7, 3, SIZE, SIZE) for batch in batches)
+    assert 0 <= min(map(torch.min, batches)) <= max(map(torch.max, batches)) <= 1
+    assert len({float(clip.mean()) for batch in batches for clip in batch}) > 20
+
+
+def test_a_prior_is_trained_from_them(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_card, "CLIPS", 1)
+    monkeypatch.setattr(prior_score, "CLIPS", 1)
+    recipe = Recipe(shards=str(folder), width=4, steps=12, batch=4, size=SIZE)
+    assert recipe.weights() == {"digits": 1.5, "pans": 1.5}
+    run = train_prior.ship(recipe, tmp_path / "out", tmp_path)
+    assert run.status == "finished" and run.done == 12, "though there are ten batches"
+    assert eon.load_prior(tmp_path / "out" / "prior.safetensors").config.fusion == 4
+    with pytest.raises(ValueError, match="there are shards of digits, pans, not of leaves"):
+        train_prior.ship(replace(recipe, mixture=(("leaves", 1.0),)), tmp_path / "out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("prior --shards nowhere", "shards='nowhere' holds no folder with an index.json; `python"),
+        ("prior --shards . --videos .", "shards hold the clips already: leave the videos out"),
+        ("shards --out x --clips 2", "clips of digits=0 must be a whole number, at least 1"),
+        ("shards --out x --workers 0", "workers=0 must be a whole number, at least 1"),
+        ("shards --out x --mixture real=1", "the mixture draws 'real' clips: name videos"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_begins(
+    words, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_package_the_remedy_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "litdata", None)
+    with pytest.raises(ImportError, match=r"pip install 'eye-of-newt\[shards\]'"):
+        shards.litdata()
