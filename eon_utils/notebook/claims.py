@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from IPython.display import display
 
 from eon_utils.config import DATA, ROOT, Config, device
 from eon_utils.notebook.display import table
 
 LEDGER = DATA / "ledger.json"
 LEDGER_MIME = "application/vnd.eon.ledger+json"
+CLAIMS_MIME = "application/vnd.eon.claims+json"
 HOLDS = "holds"
 NOT_HERE = "not at this preset"
 OPEN = "not with these parameters"
@@ -27,6 +31,9 @@ class Claims:
     A claim marked `trained=True` speaks of the reference configuration. It is checked under
     `presets`. At others, as at smoke, which trains too little, it is only listed. With overridden
     parameters (your own pictures, another noise level) it is listed as open, and never fails.
+
+    With the variable `EON_CLAIMS`, which a sweep sets, the notebook also keeps whether each claim
+    is true in this run, whatever its parameters.
 
     Args:
         phase: the number of the notebook, such as "02".
@@ -54,6 +61,8 @@ class Claims:
         Raises:
             ClaimError: when the claim should hold here and does not.
         """
+        if os.environ.get("EON_CLAIMS"):
+            display({CLAIMS_MIME: {text: bool(holds)}}, raw=True)
         if trained and self.cfg.overridden:
             self.rows.append((OPEN, text))
         elif trained and self.cfg.preset not in self.presets:
