@@ -75,8 +75,7 @@ def _sweep_asked(args: Namespace) -> sweep.Sweep:
     from eon_utils.course import sweep
 
     settings = pairs(args.settings, example="seed=0..4")
-    preset = settings.pop("preset", args.preset or "laptop")
-    asked = sweep.ask(args.notebook, settings, preset, args.root)
+    asked = sweep.ask(args.notebook, settings, args.preset or "laptop", args.root)
     if args.over and args.over not in asked.axes:
         there_are = ", ".join(asked.axes)
         raise ValueError(f"--over {args.over} is no parameter of this sweep; it has: {there_are}")

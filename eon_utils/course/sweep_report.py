@@ -70,7 +70,7 @@ def report(out: Path, notebook: Path, jobs: Sequence[Job], errors: Mapping[str, 
     failed = [row for row in rows if row[STATUS] != "ok"]
     print(f"\n{len(rows) - len(failed)} of {len(rows)} runs ok")
     for row in failed:
-        print(f"  {row[STATUS]}: {out / row[RUN]}: {runner.first_line(row['error'])}".rstrip(": "))
+        print(f"  {row[STATUS]}: {out / row[RUN]}: {row['error']}".rstrip(": "))
     print(f"\nTable: {out / TABLE}, and as {Path(TABLE).with_suffix('.parquet')} beside it")
     print(f"Read it: {out / PAGE}")
     return len(failed)
@@ -88,7 +88,7 @@ def row_of(job: Job, path: Path, errors: Mapping[str, str]) -> Row:
     told = nb.metadata.eon
     error = errors.get(job.folder, "")
     if told.error:
-        error = f"{told.error['message']}{told.error['where']}"
+        error = runner.first_line(told.error["message"]) + told.error["where"]
     status = "failed" if error and told.status != "failed" else told.status
     row = {RUN: job.folder, **job.settings, STATUS: status, "seconds": told.seconds, "error": error}
     for measured in ledger_rows(nb):
