@@ -174,7 +174,7 @@ def plot(out: Path, values: Sequence[str], over: str = "") -> Path:
         raise ValueError(f"{out} has no {TABLE}; name the folder of a sweep that has ended")
     table = read_sweep(out / TABLE)
     over = over or parameter_over(table) or "seed"
-    path = draw(out, values or value_titles(table), over, " and ".join(values) or EVERYTHING)
+    path = draw(out, values or value_titles(table), over, ", ".join(values) or EVERYTHING)
     build_page(out)
     return path
 
@@ -247,6 +247,6 @@ def _claims_table(rows: Sequence[Row], claims: Sequence[str]) -> DataFrame:
 def _scrolling(table: DataFrame, name: str) -> str:
     """A table that scrolls inside the page, by keys too."""
     text = table.to_html(
-        index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}", classes=name
+        index=False, border=0, na_rep="", float_format=lambda value: f"{value:.4g}"
     )
-    return f'<div class="wide" role="region" aria-label="{name}" tabindex="0">{text}</div>'
+    return f'<div class="wide {name}" role="region" aria-label="{name}" tabindex="0">{text}</div>'

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eon_utils.config import literal
+from eon_utils.config import DATA, literal
 from eon_utils.notebook.figures import COLOURS, LOOKS, curves, panels
 
 Row = dict[str, Any]  # of a sweep's table: title of a column -> value
@@ -29,7 +29,7 @@ def read_sweep(path: str | Path) -> list[Row]:
     """The table of a sweep: a row a run, with parameters, measured values and claims.
 
     Args:
-        path: of a `sweep.csv`.
+        path: of a `sweep.csv`; what is not there is looked for in the course's data/.
 
     Returns:
         For each run title -> value; None where there is none.
@@ -37,6 +37,8 @@ def read_sweep(path: str | Path) -> list[Row]:
     Raises:
         FileNotFoundError: where there is no such file.
     """
+    if not Path(path).exists() and (DATA / path).exists():
+        path = DATA / path
     with open(path, encoding="utf-8", newline="") as file:
         texts = list(csv.DictReader(file))
     return [{title: _read(title, text) for title, text in row.items()} for row in texts]
