@@ -37,9 +37,10 @@ def read_sweep(path: str | Path) -> list[Row]:
     Raises:
         FileNotFoundError: where there is no such file.
     """
-    if not Path(path).exists() and (DATA / path).exists():
-        path = DATA / path
-    with open(path, encoding="utf-8", newline="") as file:
+    found = next((file for file in (Path(path), DATA / path) if file.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"{path} is not there; give the sweep.csv in the folder of a sweep")
+    with open(found, encoding="utf-8", newline="") as file:
         texts = list(csv.DictReader(file))
     return [{title: _read(title, text) for title, text in row.items()} for row in texts]
 

@@ -1,8 +1,7 @@
-"""Sweeps: grids, refusals, runs on a small cluster, what is left by a kill, table, figure, page."""
+"""Sweeps: refusals, runs on a small cluster, what a kill leaves, the table, the page."""
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -14,8 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from eon_utils.__main__ import main
-from eon_utils.course import grid, runner, sweep, sweep_report, sweep_run
-from eon_utils.notebook.sweeps import read_sweep, sweep_figure
+from eon_utils.course import runner, sweep, sweep_report, sweep_run
+from eon_utils.notebook.sweeps import read_sweep
 
 for package in sweep.PACKAGES:
     pytest.importorskip(package, reason="sweeps have packages of their own: the extra `sweep`")
@@ -76,76 +75,6 @@ def notebook(course):
 def ran(root):
     """Noise and seed of every run, in the order of the runs."""
     return (root / "ran.txt").read_text().splitlines()
-
-
-# --- the grid ---
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("0", ["0"]),
-        ("", [""]),
-        ("0, 0.1 ,0.25", ["0", "0.1", "0.25"]),
-        ("[64, 48],[96,64],none", ["[64, 48]", "[96,64]", "none"]),
-        ("(64, 48),7", ["(64, 48)", "7"]),
-        ("'a,b',c", ["'a,b'", "c"]),
-        ("it's,here", ["it's", "here"]),
-        ("[1,2", ["[1", "2"]),
-        ("a,", ["a", ""]),
-        (",", ["", ""]),
-    ],
-)
-def test_values_are_split_at_commas(text, values):
-    assert grid.split_values(text) == values
-
-
-def test_whatever_is_typed_is_split_and_nothing_is_lost():
-    draw = random.Random(0)
-    for _ in range(2000):
-        text = "".join(draw.choices("ab01.,[]()'\" -", k=draw.randrange(12)))
-        values = grid.split_values(text)
-        assert re.sub(r"[\s,]", "", "".join(values)) == re.sub(r"[\s,]", "", text)
-        assert len(values) <= text.count(",") + 1
-
-
-def test_ranges_lists_and_defaults_are_typed(notebook):
-    settings = {"seed": "0..2,7", "noise": "0,0.25", "size": "none,64,[64,48]"}
-    axes = grid.read_axes(notebook, settings, "smoke")
-    assert axes == {
-        "preset": ["smoke"],
-        "seed": [0, 1, 2, 7],
-        "noise": [0, 0.25],
-        "size": [None, 64, [64, 48]],
-    }
-    jobs = grid.combine(notebook, axes)
-    assert len(jobs) == len({job.folder for job in jobs}) == 24
-    assert jobs[0].settings == {"preset": "smoke", "seed": 0, "noise": 0, "size": None}
-    assert jobs[0].values == {"preset": "smoke", "noise": 0}, "defaults are left to the notebook"
-    assert jobs[3].settings["noise"] == 0.25 and "noise" not in jobs[3].values
-
-
-def test_axes_survive_being_noted(notebook):
-    settings = {"seed": "-0..1", "size": "none,[64,48]", "noise": "1e-3,.5"}
-    axes = grid.read_axes(notebook, settings, "smoke")
-    assert json.loads(json.dumps(axes)) == axes
-
-
-def test_a_folder_is_named_after_what_differs(notebook):
-    axes = grid.read_axes(notebook, {"seed": "3", "noise": "0,0.1"}, "smoke")
-    assert [job.folder for job in grid.combine(notebook, axes)] == ["noise=0", "noise=0.1"]
-    odd = ["a/b", "a b", "../x", "ü", "x" * 200, "y" * 200, "a:b"]
-    axes = grid.read_axes(notebook, {"images": ",".join(odd)}, "smoke")
-    names = [job.folder for job in grid.combine(notebook, axes)]
-    assert len(set(names)) == len(odd)
-    assert all(re.fullmatch(r"[\w.=+-]{1,100}", name, re.A) for name in names)
-
-
-def test_own_files_are_found_from_where_the_user_stands(notebook, tmp_path, monkeypatch):
-    (tmp_path / "mine").mkdir()
-    monkeypatch.chdir(tmp_path)
-    axes = grid.read_axes(notebook, {"images": "mine,gone"}, "smoke")
-    assert axes["images"] == [str((tmp_path / "mine").resolve()), "gone"]
 
 
 # --- refused before anything runs ---
@@ -388,59 +317,6 @@ def test_a_row_a_run_with_all_that_it_measured(swept):
     parquet = pandas.read_parquet(out / "sweep.parquet")
     assert list(parquet) == titles and len(parquet) == len(rows)
     assert parquet["V1 / psnr [dB]"].tolist() == [row["V1 / psnr [dB]"] for row in rows]
-
-
-def table(**columns):
-    """A table as `read_sweep` gives it, of runs with these parameters and psnr."""
-    psnr = columns.pop("psnr")
-    rows = []
-    for index, value in enumerate(psnr):
-        row = {"run": str(index)} | {name: values[index] for name, values in columns.items()}
-        rows.append(row | {"status": "ok", "V1 / psnr [dB]": value, "claim: a / b": True})
-    return rows
-
-
-def test_the_figure_shows_mean_spread_and_runs():
-    from matplotlib import pyplot as plt
-
-    rows = table(noise=[0, 0, 1, 1, 1], seed=[0, 1, 0, 1, 2], psnr=[10, 12, 20, 23, None])
-    fig = sweep_figure(rows, "V1 / psnr", "noise")
-    (ax,) = [ax for ax in fig.axes if ax.get_visible()]
-    *dots, mean = ax.get_lines()
-    assert mean.get_xydata().tolist() == [[0, 11], [1, 21.5]]
-    assert [list(line.get_ydata()) for line in dots] == [[10, 12], [20, 23]]
-    (band,) = ax.collections
-    heights = band.get_paths()[0].vertices[:, 1]
-    assert heights.max() == pytest.approx(21.5 + 1.5 * 2**0.5)  # of a sample of 20 and 23
-    assert ax.get_ylabel() == "psnr [dB]" and ax.get_xlabel() == "noise"
-    assert "mean of 2 seeds" in fig.get_supxlabel()
-    plt.close(fig)
-
-
-def test_what_differs_besides_is_another_line_and_words_stand_in_order():
-    from matplotlib import pyplot as plt
-
-    rows = table(preset=["smoke", "laptop"] * 2, noise=[0, 0, 0.5, 0.5], psnr=[1, 2, 3, 4])
-    fig = sweep_figure(rows, ["V1 / psnr [dB]"], "preset")
-    (ax,) = [ax for ax in fig.axes if ax.get_visible()]
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["smoke", "laptop"]
-    assert {text.get_text() for text in ax.texts} == {"V1, noise=0", "V1, noise=0.5"}
-    assert fig.get_supxlabel() == "single runs"
-    plt.close(fig)
-
-
-@pytest.mark.parametrize(
-    ("value", "over", "said"),
-    [
-        ("V1 / ssim", "noise", "no value 'V1 / ssim'; there are: V1 / psnr"),
-        ("claim: a / b", "noise", "there are: V1 / psnr"),
-        ("V1 / psnr", "lr", "no parameter 'lr'; there are: noise"),
-        ("V1 / psnr", "noise", "no run of this sweep reached V1 / psnr"),
-    ],
-)
-def test_an_unknown_name_gets_those_that_there_are(value, over, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
-        sweep_figure(table(noise=[0, 1], psnr=[None, None]), value, over)
 
 
 def test_a_finished_sweep_is_drawn_again_and_has_a_page(swept, capsys):
