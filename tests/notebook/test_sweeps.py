@@ -72,7 +72,7 @@ def test_a_table_is_read_with_its_types(tmp_path):
             **{"V1 / psnr [dB]": None, "claim: a / b": None, "error": "a\nb"},
         },
     ]
-    with pytest.raises(FileNotFoundError, match="give the sweep.csv in the folder of a sweep"):
+    with pytest.raises(FileNotFoundError, match="give the sweep"):
         eon.read_sweep(tmp_path / "none.csv")
 
 
