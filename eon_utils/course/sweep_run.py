@@ -27,12 +27,14 @@ def run_one(notebook: Path, job: Job, folder: Path, threads: int) -> None:
     Args:
         notebook: its path.
         job: its parameters.
-        folder: where to; it may hold an earlier try.
+        folder: where to; it may hold an earlier try. What ran through is not run again.
         threads: of its kernel; 0: as the worker's environment says.
 
     Raises:
         RunFailedError: when the notebook failed.
     """
+    if finished(folder, notebook):  # the cluster lost a worker, and what its runs had returned
+        return
     variables = {"EON_CLAIMS": "1", "EON_CHECKPOINTS": str(folder / "checkpoints")}
     if threads:
         variables["OMP_NUM_THREADS"] = str(threads)

@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from eon_utils.__main__ import main
-from eon_utils.course import runner, sweep, sweep_report, sweep_run
+from eon_utils.course import grid, runner, sweep, sweep_report, sweep_run
 from eon_utils.notebook.sweeps import read_sweep
 
 for package in sweep.PACKAGES:
@@ -215,6 +215,15 @@ def test_resumed_only_what_failed_runs_again(swept, scheduler, capsys):
     assert len(ran(root)) == 7 and len(read_sweep(out / "sweep.csv")) == 6
     assert main(words[:-2]) == 0, "nothing to do needs no cluster"
     assert len(ran(root)) == 7
+
+
+def test_a_cluster_that_forgets_what_it_did_does_not_do_it_again(swept):
+    root, out, _ = swept
+    before = ran(root)
+    notebook = root / "notebooks" / "01_tiny.ipynb"
+    (job, *_) = grid.combine(notebook, {"preset": ["smoke"], "noise": [0], "seed": [0, 1]})
+    sweep_run.run_one(notebook, job, out / "noise=0_seed=0", 0)
+    assert ran(root) == before
 
 
 def test_other_parameters_do_not_overwrite(swept, capsys):
