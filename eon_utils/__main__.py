@@ -234,8 +234,8 @@ def add_sweep_options(add: Callable[..., Any]) -> None:
     Args:
         add: adds one, as `add_argument` of a parser does.
     """
-    text = "the notebook's number; or, with --plot, the folder of a finished sweep"
-    add("notebook", nargs="?", default="", metavar="02", help=text)
+    text = "the notebook's number, such as 02; or, with --plot, the folder of a finished sweep"
+    add("notebook", nargs="?", default="", metavar="NOTEBOOK", help=text)
     text = "a parameter's values, such as noise=0,0.1,0.25 or seed=0..4"
     add(
         "-p",
