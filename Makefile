@@ -79,7 +79,7 @@ $(STAMP): pyproject.toml
 	if [ -e $(VENV) ] && ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  echo "$(VENV) is unfinished or broken: made anew."; $$python -m venv --clear $(VENV); \
 	elif [ ! -e $(VENV) ]; then $$python -m venv $(VENV); fi; \
-	$(PY) -m pip install --disable-pip-version-check -e '.[course,data,shards,test]'; \
+	$(PY) -m pip install --disable-pip-version-check -e '.[course,data,shards,sweep,test]'; \
 	mkdir -p $(LAB_SETTINGS); \
 	cp eon_utils/notebook/static/eye-of-newt.json $(LAB_SETTINGS); \
 	touch $@; \

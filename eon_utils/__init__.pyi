@@ -88,6 +88,7 @@ from .notebook.figures import (
 from .notebook.live_panel import live_panel as live_panel
 from .notebook.player import show_clip as show_clip
 from .notebook.scrubber import scrub as scrub
+from .notebook.sweeps import read_sweep as read_sweep, sweep_figure as sweep_figure
 from .training import (
     prior_scaling as prior_scaling,
     recording as recording,

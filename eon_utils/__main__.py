@@ -9,9 +9,12 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eon_utils.config import PRESETS, ROOT, RUNS
+
+if TYPE_CHECKING:
+    from eon_utils.course import sweep
 
 TRAINED = ("v2", "v3", "v4", "prior")
 
@@ -20,6 +23,8 @@ EXAMPLES = """examples:
   python -m eon_utils run --preset smoke --only 02,03      two notebooks, in seconds
   python -m eon_utils run --only 02 -p seed=3 -p steps=500
   python -m eon_utils run --only 02 -p images=my_pictures
+  python -m eon_utils sweep 02 -p noise=0,0.25,0.5 -p seed=0..4 --preset smoke
+  python -m eon_utils sweep --plot "V4 / silenced code" --over noise runs/sweep_<time>
 """
 
 
@@ -38,6 +43,43 @@ def run_notebooks(args: Namespace) -> int:
     preset = settings.pop("preset", args.preset or "laptop")
     _, status = runner.run(preset, args.only, settings, args.out, args.root)
     return status
+
+
+def sweep_notebook(args: Namespace) -> int:
+    from eon_utils.course import sweep
+
+    if (args.plot or args.over) and args.notebook and not args.settings:
+        return _plot_sweep(Path(args.notebook), args)
+    cluster = sweep.Cluster(args.scheduler, args.workers, args.retries)
+    if args.resume:
+        if args.out or (not args.notebook and (args.settings or args.preset)):
+            remedy = "leave the other options out, or name the notebook too"
+            raise ValueError(f"--resume goes on as the sweep began: {remedy}")
+        asked = _sweep_asked(args) if args.notebook else None
+        out, status = sweep.resume(args.resume, asked, cluster, args.root)
+    else:
+        out, status = sweep.start(_sweep_asked(args), args.out, cluster, args.root)
+    if args.plot or args.over:
+        _plot_sweep(out, args)
+    return status
+
+
+def _plot_sweep(out: Path, args: Namespace) -> int:
+    from eon_utils.course import sweep_report
+
+    print(f"Figure: {sweep_report.plot(out, args.plot, args.over)}")
+    return 0
+
+
+def _sweep_asked(args: Namespace) -> sweep.Sweep:
+    from eon_utils.course import sweep
+
+    settings = pairs(args.settings, example="seed=0..4")
+    asked = sweep.ask(args.notebook, settings, args.preset or "laptop", args.root)
+    if args.over and args.over not in asked.axes:
+        there_are = ", ".join(asked.axes)
+        raise ValueError(f"--over {args.over} is no parameter of this sweep; it has: {there_are}")
+    return asked
 
 
 def save_notebooks(args: Namespace) -> int:
@@ -188,6 +230,9 @@ def parser() -> argparse.ArgumentParser:
     text = "go on with a run that was stopped: what ran through is kept"
     add("--resume", type=Path, metavar="FOLDER", help=text)
 
+    text = "run a notebook with every combination of some parameters' values"
+    add_sweep_options(command("sweep", sweep_notebook, text))
+
     text = "run the committed notebooks under laptop, save their cleaned outputs in place"
     add = command("notebooks", save_notebooks, text)
     add("--only", default="", metavar="02", help="only these notebooks")
@@ -219,6 +264,38 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=1, help="processes that make them (default: 1)")
     add("--out", type=Path, required=True, metavar="FOLDER", help="a folder for each source")
     return top
+
+
+def add_sweep_options(add: Callable[..., Any]) -> None:
+    """Options of the command that sweeps.
+
+    Args:
+        add: adds one, as `add_argument` of a parser does.
+    """
+    text = "the notebook's number, such as 02; or, with --plot, the folder of a finished sweep"
+    add("notebook", nargs="?", default="", metavar="NOTEBOOK", help=text)
+    text = "a parameter's values, such as noise=0,0.1,0.25 or seed=0..4"
+    add(
+        "-p",
+        dest="settings",
+        action="append",
+        default=[],
+        nargs="+",
+        metavar="NAME=VALUES",
+        help=text,
+    )
+    add("--preset", default="", help=f"{', '.join(PRESETS)} (default: laptop)")
+    add("--out", type=Path, help="where to put the sweep (default: runs/sweep_<time>)")
+    text = "go on with a sweep that was stopped: what ran through is kept"
+    add("--resume", type=Path, metavar="FOLDER", help=text)
+    text = "address of a Dask scheduler (default: workers on this machine)"
+    add("--scheduler", default="", metavar="tcp://...", help=text)
+    add("--workers", type=int, help="so many, on this machine (default: one for each core)")
+    add("--retries", type=int, default=0, help="of a failed run (default: 0)")
+    text = "draw a measured value; given several times, several"
+    add("--plot", action="append", default=[], metavar="VALUE", help=text)
+    text = "over this parameter (default: the first with several values)"
+    add("--over", default="", metavar="NAME", help=text)
 
 
 def add_prior_options(add: Callable[..., Any]) -> None:
@@ -274,7 +351,7 @@ def pairs(
         example: of a setting, for the error's message.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, and for a name that is there twice.
 
     Examples:
         >>> pairs([["seed=3", "steps=5"], ["noise", "0.5"]])
@@ -289,6 +366,8 @@ def pairs(
             if not equals or not name:
                 wanted = f"write {option} name=value, such as {option} {example}"
                 raise ValueError(f"{option} {word} says no value; {wanted}")
+            if name in settings:
+                raise ValueError(f"{option} {name} is given twice; leave one out")
             settings[name] = value
     return settings
 

@@ -17,7 +17,7 @@ except ImportError:
     import tomli as tomllib
 
 PYPI_NAME = {"pytorch": "torch"}
-FOR_READERS = ("course", "data")  # the extras that the conda environment has; `test` is pip's alone
+FOR_READERS = ("course", "data", "sweep")  # what conda installs; `test` is pip's alone
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ SHIPPED = {
     "eon_utils/__init__.pyi",
     "eon_utils/py.typed",
     "eon_utils/course/static/site.css",
+    "eon_utils/course/static/sweep.html",
     "eon_utils/models/weights/autoencoder_v2.safetensors",
     "eon_utils/models/weights/prior.md",
     "eon_utils/models/weights/prior.safetensors",
@@ -145,7 +146,12 @@ def test_the_requirements_are_the_core_ones(wheel):
     lines = re.findall(r"^Requires-Dist: (.*)", metadata, re.M)
     core = {canonicalize_name(Requirement(line).name) for line in lines if "extra ==" not in line}
     assert core == CORE
-    assert re.findall(r"^Provides-Extra: (.*)", metadata, re.M) == ["data", "course", "test"]
+    assert re.findall(r"^Provides-Extra: (.*)", metadata, re.M) == [
+        "data",
+        "course",
+        "sweep",
+        "test",
+    ]
 
 
 def test_the_source_archive_holds_what_runs_and_nothing_else(checkout, tmp_path):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from eon_utils.data.files import whole_file
+
 Row = dict[str, Any]  # phase, model, metric, value, unit, preset, seed, device, seconds
 DECIMALS = {"%": 1, "dB": 1, "points": 1}  # of values in these units
 SHORT = 10  # seconds; below, a tenth of a second matters
@@ -22,7 +24,8 @@ def read_ledger(path: Path) -> list[Row]:
 def write_ledger(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as JSON, one a line, so that a change reads as a change."""
     lines = ",\n".join(json.dumps(row) for row in rows)
-    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    with whole_file(path) as partial:
+        partial.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def pivot(rows: Sequence[Row]) -> list[list[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 from eon_utils.course.ledger import Row
-from eon_utils.notebook.claims import HOLDS, LEDGER_MIME, NOT_HERE, OPEN
+from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LEDGER_MIME, NOT_HERE, OPEN
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -45,3 +45,11 @@ def count_claims(nb: NotebookNode) -> str:
         if count:
             counted.append(f"{count} {'claims hold' if status == HOLDS else status}")
     return ", ".join(counted)
+
+
+def checked_claims(nb: NotebookNode) -> dict[str, bool]:
+    """Claim -> whether it is true in this run, of a notebook that ran with `EON_CLAIMS` set."""
+    checked = {}
+    for output in outputs(nb):
+        checked.update(output.get("data", {}).get(CLAIMS_MIME, {}))
+    return checked

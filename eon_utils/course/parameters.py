@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,35 +145,60 @@ def plan(
     if preset not in PRESETS:
         raise ValueError(f"preset {preset} is unknown; choose one of {', '.join(PRESETS)}")
     known = {path: parameters(path) for path in notebooks}
-    allowed = ["preset"]
-    for of_notebook in known.values():
-        allowed += [name for name in of_notebook if name not in allowed]
-    for name in settings:
-        if name not in allowed:
-            message = f"unknown parameter {name}; these notebooks have: {', '.join(allowed)}"
-            raise ValueError(message)
+    refuse_unknown(settings, *known.values())
     settings = {**settings, "preset": preset}
     planned = []
     for path, of_notebook in known.items():
-        values = _changed(of_notebook, settings)
-        try:
-            resolve(**{"preset": preset, "seed": 0, "table": preset_table(path)} | values)
-        except TypeError as error:
-            raise ValueError(str(error)) from error
-        planned.append((path, values))
+        values = {}
+        for name, text in settings.items():
+            if name in of_notebook:
+                values[name] = typed(name, text, of_notebook[name].kinds)
+        planned.append((path, settle(of_notebook, preset_table(path), values, preset)))
     return planned
 
 
-def _changed(known: Mapping[str, Parameter], settings: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that a notebook knows and that differ from its defaults, as values."""
-    values = {}
-    for name, text in settings.items():
-        if name not in known:
-            continue
-        value = parse_value(name, text, known[name].kinds)
-        if name in OWN_FILES and value and Path(value).expanduser().exists():
-            # absolute, because the kernel works in the notebooks' folder
-            value = str(Path(value).expanduser().resolve())
-        if value != known[name].default:
-            values[name] = value
-    return values
+def refuse_unknown(names: Iterable[str], *known: Mapping[str, Parameter]) -> None:
+    """Raise a `ValueError` that lists the parameters of some notebooks, if none has one of these.
+
+    Args:
+        names: of parameters.
+        *known: the parameters of each notebook.
+    """
+    allowed = ["preset"]
+    for of_notebook in known:
+        allowed += [name for name in of_notebook if name not in allowed]
+    for name in names:
+        if name not in allowed:
+            message = f"unknown parameter {name}; these notebooks have: {', '.join(allowed)}"
+            raise ValueError(message)
+
+
+def typed(name: str, text: str, kinds: Sequence[str]) -> Any:  # noqa: ANN401
+    """As `parse_value`; the path of a file of the user's that exists is made absolute."""
+    value = parse_value(name, text, kinds)
+    if name in OWN_FILES and value and Path(value).expanduser().exists():
+        # because the kernel works in the notebooks' folder
+        value = str(Path(value).expanduser().resolve())
+    return value
+
+
+def settle(
+    known: Mapping[str, Parameter], table: dict[str, Any], values: Mapping[str, Any], preset: str
+) -> dict[str, Any]:
+    """Those values that differ from a notebook's own defaults; all are checked.
+
+    Args:
+        known: its parameters.
+        table: its `preset_table`.
+        values: by the name of a parameter that it has, of the right type.
+        preset: in force where `values` has none.
+
+    Raises:
+        ValueError: for a value out of range, by the same rules as in the notebook (`resolve`).
+    """
+    changed = {name: value for name, value in values.items() if value != known[name].default}
+    try:
+        resolve(**{"preset": preset, "seed": 0, "table": table} | changed)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    return changed

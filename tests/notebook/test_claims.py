@@ -73,6 +73,27 @@ def test_claims_are_checked_by_one_rule(capsys):
         assert out.startswith(status) and "holds" in out and not any(c.isdigit() for c in out)
 
 
+def test_a_sweep_keeps_what_is_true_at_any_parameters(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr(claims, "display", lambda data, raw: shown.append(data))
+    monkeypatch.setenv("EON_CLAIMS", "1")
+    here = eon.Claims("02", resolve("smoke", 0, TABLE))
+    here.check("it learns", False)
+    here.table()
+    assert "not at this preset  it learns" in capsys.readouterr().out
+    here = eon.Claims("02", resolve("laptop", 0, TABLE))
+    here.check("it learns", False, 3)
+    here.check("shapes agree", True)
+    with pytest.raises(claims.ClaimError, match="'it learns' does not hold; measured: 3"):
+        here.table()
+    assert "does not hold  it learns\nholds          shapes agree" in capsys.readouterr().out
+    assert [data[claims.CLAIMS_MIME] for data in shown] == [
+        {"it learns": False},
+        {"it learns": False},
+        {"shapes agree": True},
+    ]
+
+
 def test_claims_may_speak_of_some_presets_only(capsys):
     for preset, words in (("laptop", "holds"), ("full", "not at this preset")):
         claims_here = eon.Claims("04", resolve(preset, 0, TABLE), presets=("laptop",))
