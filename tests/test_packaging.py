@@ -149,6 +149,7 @@ def test_the_requirements_are_the_core_ones(wheel):
     assert re.findall(r"^Provides-Extra: (.*)", metadata, re.M) == [
         "data",
         "course",
+        "shards",
         "sweep",
         "test",
     ]
