@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -348,6 +349,31 @@ def test_two_processes_from_the_command_line(tmp_path):
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == ["prior.md", "prior.safetensors", "prior_best.safetensors", recording.FILE]
     assert about(tmp_path / "out" / "prior.safetensors")["steps"] == 3
+
+
+def test_two_machines_under_torchrun(tmp_path):
+    (tmp_path / "two.py").write_text(SCRIPT)
+    words = "two.py prior --mixture digits=1 --size 32 --width 4 --batch 4 --steps 3 --num-nodes 2"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = f"-m torch.distributed.run --nnodes 2 --master-addr 127.0.0.1 --master-port {port}"
+    machines = []
+    for rank in (0, 1):
+        command = [*launch.split(), "--node-rank", str(rank), *words.split(), "--out", "out"]
+        machine = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "EON_DEVICE": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        machines.append(machine)
+    first, second = (machine.communicate(timeout=200)[0] for machine in machines)
+    assert [machine.returncode for machine in machines] == [0, 0], first[-3000:] + second[-3000:]
+    assert "finished after 3 steps" in first and "finished" not in second, "one of them speaks"
+    assert about(tmp_path / "out" / "prior.safetensors")["trained"][0]["machine"] == "2 x CPU"
 
 
 def test_two_processes_that_are_stopped_say_so_and_save(tmp_path):
