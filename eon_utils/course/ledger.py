@@ -55,6 +55,34 @@ def pivot(rows: Sequence[Row]) -> list[list[str]]:
     return table
 
 
+def dense_tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+    """Tables without an empty cell: one for all metrics that were measured of the same models.
+
+    Args:
+        rows: of one phase; how long its notebook took is left out.
+
+    Returns:
+        Tables as `pivot` gives them, without the column of the phase.
+
+    Examples:
+        >>> row = {"phase": "02", "model": "V1", "metric": "psnr", "unit": "dB", "value": 34.81}
+        >>> dense_tables([row, row | {"model": "V2"}, row | {"metric": "ssim", "unit": ""}])
+        [[['model', 'PSNR (dB)'], ['V1', '34.8'], ['V2', '34.8']], [['model', 'SSIM'], ['V1', '34.810']]]
+    """
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["metric"] != "notebook":
+            models.setdefault(row["metric"], {})[row["model"]] = None
+    metrics: dict[frozenset[str], set[str]] = {}
+    for metric, measured in models.items():
+        metrics.setdefault(frozenset(measured), set()).add(metric)
+    tables = []
+    for together in metrics.values():
+        table = pivot([row for row in rows if row["metric"] in together])
+        tables.append([cells[1:] for cells in table])
+    return tables
+
+
 def column_title(metric: str, unit: str) -> str:
     """A metric with its unit, unless its own first word says it."""
     title = metric.upper() if metric in ("psnr", "ssim") else metric
