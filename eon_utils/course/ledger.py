@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 Row = dict[str, Any]  # phase, model, metric, value, unit, preset, seed, device, seconds
 DECIMALS = {"%": 1, "dB": 1, "points": 1}  # of values in these units
 SHORT = 10  # seconds; below, a tenth of a second matters
+LINES = 12  # of a table; a longer one goes on to the right
 
 
 def read_ledger(path: Path) -> list[Row]:
@@ -56,18 +58,18 @@ def pivot(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def dense_tables(rows: Sequence[Row]) -> list[list[list[str]]]:
-    """Tables without an empty cell: one for all metrics that were measured of the same models.
+    """Tables without empty cells: one for all metrics that were measured of the same models.
 
     Args:
         rows: of one phase; how long its notebook took is left out.
 
     Returns:
-        Tables as `pivot` gives them, without the column of the phase.
+        Tables as `pivot` gives them, without the column of the phase. Long ones go on to the right.
 
     Examples:
         >>> row = {"phase": "02", "model": "V1", "metric": "psnr", "unit": "dB", "value": 34.81}
-        >>> dense_tables([row, row | {"model": "V2"}, row | {"metric": "ssim", "unit": ""}])
-        [[['model', 'PSNR (dB)'], ['V1', '34.8'], ['V2', '34.8']], [['model', 'SSIM'], ['V1', '34.810']]]
+        >>> dense_tables([row, row | {"metric": "rate", "model": "V2"}])
+        [[['model', 'PSNR (dB)'], ['V1', '34.8']], [['model', 'rate (dB)'], ['V2', '34.8']]]
     """
     models: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -79,8 +81,20 @@ def dense_tables(rows: Sequence[Row]) -> list[list[list[str]]]:
     tables = []
     for together in metrics.values():
         table = pivot([row for row in rows if row["metric"] in together])
-        tables.append([cells[1:] for cells in table])
+        tables.append(side_by_side([cells[1:] for cells in table]))
     return tables
+
+
+def side_by_side(table: list[list[str]]) -> list[list[str]]:
+    """A table of more than twelve lines as several beside each other, of equal height."""
+    titles, *lines = table
+    blocks = math.ceil(len(lines) / LINES)
+    height = math.ceil(len(lines) / blocks)
+    lines += [[""] * len(titles)] * (blocks * height - len(lines))
+    rows = [titles * blocks]
+    for first in range(height):
+        rows.append([cell for line in lines[first::height] for cell in line])
+    return rows
 
 
 def column_title(metric: str, unit: str) -> str:

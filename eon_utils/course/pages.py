@@ -98,24 +98,26 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
     """
     for name, part in parts.items():
         place = PLACE.format(name=re.escape(name))
-        text = re.sub(place, lambda found, part=part: f"{found[1]}{part}\n{found[2]}", text, flags=re.S)
+        text = re.sub(
+            place, lambda found, part=part: f"{found[1]}{part}\n{found[2]}", text, flags=re.S
+        )
     return text
 
 
 def lesson_table(root: Path, rows: Sequence[Row]) -> str:
     """A line a notebook: number and link, a picture, the question it asks, how long it takes."""
     took = {row["phase"]: row["value"] for row in rows if row["metric"] == "notebook"}
-    room = "&nbsp;" * 20  # without it a picture in a table gives way to text
-    lines = [f"| lesson | {room} | the question | min |", "|:---:|---|---|---:|"]
+    room = "&nbsp;" * 17  # without it a picture in a table gives way to text
+    lines = [f"| lesson{room} | the question | min |", "|---|---|---:|"]
     for path in lessons(root):
         _, question = title_and_question(nbformat.read(path, as_version=4), path.stem)
         phase = path.name[:2]
         picture = f"{SMALL}/{phase}.png"
-        shown = f'<img src="{picture}" width="{SMALL_WIDTH}" alt="">'
+        shown = f' <img src="{picture}" width="{SMALL_WIDTH}" align="center" alt="">'
         if not (root / picture).exists():
             shown = ""
         minutes = f"{took[phase] / 60:.1f}" if phase in took else ""
-        lines.append(f"| [{phase}](notebooks/{path.name}) | {shown} | {question} | {minutes} |")
+        lines.append(f"| [{phase}](notebooks/{path.name}){shown} | {question} | {minutes} |")
     return "\n".join(lines)
 
 

@@ -109,7 +109,9 @@ def read_scrubber(nb: NotebookNode, name: str) -> Saved | None:
         if output.get("metadata", {}).get("screenshot") == name and VIEW in output.data:
             model = saved[output.data[VIEW]["model_id"]]
             parts = {part["path"][0]: b64decode(part["data"]) for part in model["buffers"]}
-            opened = [Image.open(BytesIO(parts[key])).convert("RGB") for key in ("atlas", "targets")]
+            opened = [
+                Image.open(BytesIO(parts[key])).convert("RGB") for key in ("atlas", "targets")
+            ]
             return Saved(model["state"]["spec"], *opened)
     return None
 
@@ -162,7 +164,9 @@ def draw_moment(scrubber: Saved, moment: int) -> Image.Image:
     return page
 
 
-def draw_slider(pen: ImageDraw.ImageDraw, steps: list[int], moment: int, at: tuple[int, int]) -> None:
+def draw_slider(
+    pen: ImageDraw.ImageDraw, steps: list[int], moment: int, at: tuple[int, int]
+) -> None:
     """A slider with its knob and the step; `at` is how far it may reach, and its middle."""
     right, middle = at
     text = f"training step {steps[moment]:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -125,7 +126,18 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
             (source / "covers" / f"{path.stem}.png").write_bytes(picture)
         cards.append(card(nb, path.stem, bool(picture), minutes(rows, path.name[:2])))
     (source / "results.md").write_text(results(rows, titles), encoding="utf-8")
+    committed = notebooks[0].parent == root / "notebooks"
+    copy_pages(root, source, ("RESULTS.md", "GUIDE.md") if committed else ("GUIDE.md",))
     (source / "index.md").write_text(index(cards, rows, source), encoding="utf-8")
+
+
+def copy_pages(root: Path, source: Path, names: Sequence[str]) -> None:
+    """Copy what stands beside the README, under names in small letters, and links between them."""
+    for name in names:
+        if (root / name).exists():
+            text = (root / name).read_text(encoding="utf-8")
+            text = re.sub(r"\]\((RESULTS|GUIDE)\.md", lambda link: link[0].lower(), text)
+            (source / name.lower()).write_text(text, encoding="utf-8")
 
 
 # --- pages that are made from what was run ---
@@ -185,6 +197,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     notes = {
         folder: sorted(path.stem for path in source.glob(f"{folder}/*.md")) for folder in NOTES
     }
+    beside = [name for name in ("results", "guide") if (source / f"{name}.md").exists()]
     parts = [
         "# Eye of Newt",
         "Unsupervised models of visual dynamics, one runnable notebook a phase.",
@@ -194,7 +207,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
             ["::::{grid} 1", ":class-container: eon-cards", ":gutter: 4", "", *cards, "::::"]
         ),
         toctree("Lessons", [f"notebooks/{name}" for name in lessons]),
-        toctree("Beside them", ["results", *(f"notebooks/{name}" for name in notes["notebooks"])]),
+        toctree("Beside them", [*beside, *(f"notebooks/{name}" for name in notes["notebooks"])]),
     ]
     for folder, caption in zip(NOTES[1:], ("Data", "Weights"), strict=True):
         if notes[folder]:
