@@ -11,7 +11,7 @@ from typing import Any
 Row = dict[str, Any]  # phase, model, metric, value, unit, preset, seed, device, seconds
 DECIMALS = {"%": 1, "dB": 1, "points": 1}  # of values in these units
 SHORT = 10  # seconds; below, a tenth of a second matters
-LINES = 12  # of a table; a longer one goes on to the right
+LINES = 18  # of a table; a longer one goes on to the right
 
 
 def read_ledger(path: Path) -> list[Row]:
@@ -86,7 +86,7 @@ def dense_tables(rows: Sequence[Row]) -> list[list[list[str]]]:
 
 
 def side_by_side(table: list[list[str]]) -> list[list[str]]:
-    """A table of more than twelve lines as several beside each other, of equal height."""
+    """A table of more than eighteen lines as several beside each other, of equal height."""
     titles, *lines = table
     blocks = math.ceil(len(lines) / LINES)
     height = math.ceil(len(lines) / blocks)

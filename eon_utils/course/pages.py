@@ -125,7 +125,7 @@ def headline_table(root: Path, rows: Sequence[Row]) -> str:
     """The README's numbers, each pair with a link to where it is measured."""
     values = {(row["phase"], row["model"], row["metric"]): row for row in rows}
     links = {path.name[:2]: path.name for path in lessons(root)}
-    lines = ["| what was measured | | beside it | lesson |", "|---|---|---|---|"]
+    lines = ["| what was measured | value | beside it | lesson |", "|---|---|---|---|"]
     for phase, what, ours, says, other, other_says in HEADLINES:
         pair = [values.get((phase, *ours)), values.get((phase, *other))]
         if None not in pair:
