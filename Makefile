@@ -21,7 +21,8 @@ help:
 	@echo "make test                  run every test, and check form and types of the code"
 	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
 	@echo "make site                  build the site of the last run; of the committed notebooks if there is none"
-	@echo "make screenshots           write screenshots/ and the README's table from the notebooks"
+	@echo "make screenshots           write screenshots/, RESULTS.md and the README's tables from the notebooks"
+	@echo "           [RUN=folder]        the moving picture, too: from the scrubber of this run of 02"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
 	@echo "make prior                 train a prior of your own into runs/prior; what was interrupted goes on"
 	@echo "           [VIDEOS='a/ b/']    on the videos of these folders, beside generated clips"
@@ -52,8 +53,11 @@ prior: $(STAMP)
 	  $(if $(HOURS),--hours $(HOURS)) $(if $(FROM),--from "$(FROM)") $(if $(MIXTURE),--mixture $(MIXTURE)) \
 	  $(if $(SCORE),--score "$(SCORE)") $(if $(OUT),--out "$(OUT)")
 
-site screenshots student: $(STAMP)
+site student: $(STAMP)
 	$(PY) -m eon_utils $@
+
+screenshots: $(STAMP)
+	$(PY) -m eon_utils screenshots $(if $(RUN),--run "$(RUN)")
 
 clean:
 	rm -rf runs build .pytest_cache .ruff_cache

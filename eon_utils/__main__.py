@@ -94,7 +94,10 @@ def save_notebooks(args: Namespace) -> int:
 def save_screenshots(args: Namespace) -> int:
     from eon_utils.course import publish
 
-    publish.save_screenshots(args.root)
+    executed = sorted(args.run.glob("*.ipynb")) if args.run else []
+    if args.run and not executed:
+        raise FileNotFoundError(f"--run {args.run} holds no executed notebook; give a run's folder")
+    publish.save_pages(args.root, executed)
     return 0
 
 
@@ -238,8 +241,10 @@ def parser() -> argparse.ArgumentParser:
     add("--only", default="", metavar="02", help="only these notebooks")
     add("--clean-only", action="store_true", help="run nothing, only clean")
 
-    text = "write screenshots/ and the README's table from the committed notebooks"
-    command("screenshots", save_screenshots, text)
+    text = "write screenshots/, RESULTS.md and the README's tables from the committed notebooks"
+    add = command("screenshots", save_screenshots, text)
+    text = "the moving picture, too: from the scrubber of notebook 02 in this folder of a run"
+    add("--run", type=Path, metavar="FOLDER", help=text)
 
     text = "the run's folder (default: runs/latest; if nothing ran yet, the committed notebooks)"
     add = command("site", build_site, "build the site of a run, or of the committed notebooks")

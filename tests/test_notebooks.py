@@ -13,7 +13,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
-from eon_utils.course import publish
+from eon_utils.course import pages, pictures, publish
 from eon_utils.course.ledger import read_ledger
 from eon_utils.course.outputs import VIEW, images, outputs
 from eon_utils.course.parameters import parameters
@@ -166,14 +166,70 @@ def test_screenshots_are_those_of_the_notebooks(repo):
     assert saved == named, "run: make screenshots"
 
 
-def test_readme_table_is_that_of_the_ledger(repo):
-    readme = repo / "README.md"
-    if not readme.exists() or publish.BEGIN not in readme.read_text(encoding="utf-8"):
-        pytest.skip("the README has no table yet")
-    text = readme.read_text(encoding="utf-8")
-    assert publish.with_table(text, read_ledger(repo / "data" / "ledger.json")) == text, (
-        "run: make screenshots"
-    )
+@pytest.fixture
+def ledger(repo):
+    return read_ledger(repo / "data" / "ledger.json")
+
+
+def test_small_pictures_are_parts_of_the_screenshots(repo, tmp_path):
+    for lesson, (name, box) in pictures.PARTS.items():
+        fresh = tmp_path / f"{lesson}.png"
+        pictures.small_picture(repo / "screenshots" / f"{name}.png", box).save(fresh)
+        with Image.open(fresh) as made, Image.open(repo / pictures.SMALL / fresh.name) as saved:
+            assert made.convert("RGB").tobytes() == saved.convert("RGB").tobytes(), (
+                "run: make screenshots"
+            )
+
+
+def test_a_scrubber_moves_in_the_readme(repo):
+    path = repo / "screenshots" / f"{pictures.MOVING}.webp"
+    assert f"screenshots/{path.name}" in (repo / "README.md").read_text(encoding="utf-8")
+    assert path.stat().st_size <= 1_000_000
+    with Image.open(path) as moving:
+        assert moving.n_frames > 20 and moving.info["loop"] == 0
+        moving.seek(0)
+        first = moving.convert("RGBA")
+        assert first.getpixel((0, first.height - 1))[3] == 0, "nothing is behind it"
+        moving.seek(moving.n_frames - 1)
+        assert moving.convert("RGBA").tobytes() != first.tobytes()
+
+
+def test_the_readmes_tables_are_those_of_the_ledger(repo, ledger):
+    text = (repo / "README.md").read_text(encoding="utf-8")
+    parts = {
+        "lessons": pages.lesson_table(repo, ledger),
+        "numbers": pages.headline_table(repo, ledger),
+    }
+    for name, part in parts.items():
+        assert f"<!-- {name}:begin -->\n{part}\n<!-- {name}:end -->" in text, (
+            "run: make screenshots"
+        )
+    for path, line in zip(pages.lessons(repo), parts["lessons"].splitlines()[2:], strict=True):
+        assert path.name in line and "<img" in line and re.search(r"\? \| \d+\.\d \|$", line)
+    assert len(parts["numbers"].splitlines()) == 2 + len(pages.HEADLINES), "a value has no name"
+    assert 2 * len(pages.HEADLINES) <= 10, "the door shows ten numbers"
+
+
+def test_results_are_those_of_the_ledger(repo, ledger):
+    text = (repo / "RESULTS.md").read_text(encoding="utf-8")
+    for name, part in pages.result_tables(ledger).items():
+        if part:
+            place = f"<!-- {name}:begin -->\n{part}\n<!-- {name}:end -->"
+            assert place in text, "run: make screenshots; a new phase needs a place in RESULTS.md"
+
+
+@pytest.mark.parametrize("name", ["README.md", "RESULTS.md", "GUIDE.md", "CONTRIBUTING.md"])
+def test_links_of_pages_lead_somewhere(repo, name):
+    text = (repo / name).read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    for target in re.findall(r'(?:\]\(|src=")(?![a-z]+:)([^)"\s]+)', prose):
+        path, _, anchor = target.partition("#")
+        page = repo / path if path else repo / name
+        assert page.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+            known = [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings]
+            assert anchor in known, target
 
 
 # --- running them ---

@@ -24,10 +24,9 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
-from eon_utils.course.outputs import VIEW, outputs
+from eon_utils.course.outputs import STATE, VIEW, inserted, outputs
 
 STATIC = Path(__file__).parent / "static"
-STATE = "application/vnd.jupyter.widget-state+json"
 NO_KERNEL = "This control needs a running kernel: open the notebook in JupyterLab to move it."
 # `file:` is 'self' where a page is opened from the disk
 POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"
@@ -98,11 +97,6 @@ def lower_anchor(link: re.Match) -> str:
     """A Markdown link to a heading, its anchor in small letters; others as they are."""
     address, _, anchor = link[0].partition("#")
     return link[0] if "//" in address else f"{address}#{anchor.lower()}"
-
-
-def inserted(cell: NotebookNode) -> bool:
-    """True for a cell that papermill put into a failed notebook; the page has its own banner."""
-    return "papermill-error-cell-tag" in cell.metadata.get("tags", [])
 
 
 def as_text(text: str) -> str:

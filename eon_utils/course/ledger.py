@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from eon_utils.data.files import whole_file
 Row = dict[str, Any]  # phase, model, metric, value, unit, preset, seed, device, seconds
 DECIMALS = {"%": 1, "dB": 1, "points": 1}  # of values in these units
 SHORT = 10  # seconds; below, a tenth of a second matters
+LINES = 18  # of a table; a longer one goes on to the right
 
 
 def read_ledger(path: Path) -> list[Row]:
@@ -56,6 +58,46 @@ def pivot(rows: Sequence[Row]) -> list[list[str]]:
         cells = [line.get(column, "") for column in columns]
         table.append([phase, model, *cells])
     return table
+
+
+def dense_tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+    """Tables without empty cells: one for all metrics that were measured of the same models.
+
+    Args:
+        rows: of one phase; how long its notebook took is left out.
+
+    Returns:
+        Tables as `pivot` gives them, without the column of the phase. Long ones go on to the right.
+
+    Examples:
+        >>> row = {"phase": "02", "model": "V1", "metric": "psnr", "unit": "dB", "value": 34.81}
+        >>> dense_tables([row, row | {"metric": "rate", "model": "V2"}])
+        [[['model', 'PSNR (dB)'], ['V1', '34.8']], [['model', 'rate (dB)'], ['V2', '34.8']]]
+    """
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["metric"] != "notebook":
+            models.setdefault(row["metric"], {})[row["model"]] = None
+    metrics: dict[frozenset[str], set[str]] = {}
+    for metric, measured in models.items():
+        metrics.setdefault(frozenset(measured), set()).add(metric)
+    tables = []
+    for together in metrics.values():
+        table = pivot([row for row in rows if row["metric"] in together])
+        tables.append(side_by_side([cells[1:] for cells in table]))
+    return tables
+
+
+def side_by_side(table: list[list[str]]) -> list[list[str]]:
+    """A table of more than eighteen lines as several beside each other, of equal height."""
+    titles, *lines = table
+    blocks = math.ceil(len(lines) / LINES)
+    height = math.ceil(len(lines) / blocks)
+    lines += [[""] * len(titles)] * (blocks * height - len(lines))
+    rows = [titles * blocks]
+    for first in range(height):
+        rows.append([cell for line in lines[first::height] for cell in line])
+    return rows
 
 
 def column_title(metric: str, unit: str) -> str:

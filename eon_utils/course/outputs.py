@@ -1,16 +1,18 @@
-"""What the outputs of an executed notebook hold: pictures, measured values, claims."""
+"""What an executed notebook holds: title, question, pictures, measured values, claims."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
 from eon_utils.course.ledger import Row
 from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LEDGER_MIME, NOT_HERE, OPEN
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def outputs(nb: NotebookNode) -> Iterator[NotebookNode]:
@@ -53,3 +55,23 @@ def checked_claims(nb: NotebookNode) -> dict[str, bool]:
     for output in outputs(nb):
         checked.update(output.get("data", {}).get(CLAIMS_MIME, {}))
     return checked
+
+
+def title_and_question(nb: NotebookNode, name: str) -> tuple[str, str]:
+    """A notebook's title, and the first question that it asks after it."""
+    texts = [c.source for c in nb.cells if c.cell_type == "markdown" and not inserted(c)]
+    first = next((text for text in texts if "# " in text), "")
+    paragraphs = []
+    for token in MarkdownIt("commonmark").parse(first):
+        parts = [part for part in token.children or [] if part.type != "image"]
+        text = " ".join("".join(part.content or " " for part in parts).split())
+        paragraphs += [text.removeprefix("The question: ")] if text else []
+    title = paragraphs.pop(0) if paragraphs else name
+    asked = [text[: text.index("?") + 1] for text in paragraphs if "?" in text]
+    question = next(iter(asked or paragraphs), "")
+    return title, question[:1].upper() + question[1:]
+
+
+def inserted(cell: NotebookNode) -> bool:
+    """True for a cell that papermill put into a failed notebook; the page has its own banner."""
+    return "papermill-error-cell-tag" in cell.metadata.get("tags", [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -12,13 +11,13 @@ import nbformat
 from nbformat import NotebookNode
 
 from eon_utils.config import ROOT
-from eon_utils.course.ledger import Row, markdown_table, pivot, read_ledger, write_ledger
-from eon_utils.course.outputs import VIEW, images
+from eon_utils.course.ledger import read_ledger, write_ledger
+from eon_utils.course.outputs import VIEW
+from eon_utils.course.pages import renew_pages
+from eon_utils.course.pictures import save_moving_picture, save_screenshots
 from eon_utils.course.runner import make_empty, run, say, select, sign
 from eon_utils.data.files import whole_file
 
-BEGIN = "<!-- ledger:begin -->"
-END = "<!-- ledger:end -->"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 YOUR_TURN = "# Your turn: write your solution here."
 
@@ -33,7 +32,7 @@ def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
         tidy(nb)
         nb.metadata["eon"].setdefault("code_sha256", code_hash(nb))
         replace(path, nb)
-    save_screenshots(root)
+    save_pages(root)
 
 
 def save_notebooks(only: str = "", root: Path = ROOT) -> int:
@@ -56,7 +55,7 @@ def save_notebooks(only: str = "", root: Path = ROOT) -> int:
     rows = [row for row in read_ledger(ledger) if row["phase"] not in saved]
     rows += [row for row in read_ledger(out / "ledger.json") if row["phase"] in saved]
     write_ledger(ledger, sorted(rows, key=lambda row: row["phase"]))
-    save_screenshots(root)
+    save_pages(root, [path for path in executed if path.name[:2] in saved])
     say(f"saved: {', '.join(saved) or 'nothing'}")
     return status or int(len(saved) < len(executed))
 
@@ -131,39 +130,18 @@ def replace(path: Path, nb: NotebookNode) -> None:
     sign(nb)
 
 
-def save_screenshots(root: Path = ROOT) -> None:
-    """Write named outputs as screenshots/NAME.png, remove all others, renew the README's table."""
-    folder = root / "screenshots"
-    folder.mkdir(exist_ok=True)
-    stale = set(folder.glob("*.png"))
-    for path in select(root=root):
-        for output in images(nbformat.read(path, as_version=4)):
-            if name := output.metadata.get("screenshot"):
-                picture = folder / f"{name}.png"
-                picture.write_bytes(base64.b64decode(output.data["image/png"]))
-                stale.discard(picture)
-    for path in stale:
-        path.unlink()
-    readme = root / "README.md"
-    if readme.exists():
-        rows = read_ledger(root / "data" / "ledger.json")
-        text = with_table(readme.read_text(encoding="utf-8"), rows)
-        readme.write_text(text, encoding="utf-8")
+def save_pages(root: Path = ROOT, executed: Sequence[Path] = ()) -> None:
+    """Write the screenshots, and what README.md and RESULTS.md say of notebooks and ledger.
 
-
-def with_table(text: str, rows: Sequence[Row]) -> str:
-    """A text with the tables between its two marks, one a phase, made anew from ledger rows."""
-    if BEGIN not in text or END not in text:
-        return text
-    tables = []
-    for phase in dict.fromkeys(row["phase"] for row in rows):
-        table = pivot([row for row in rows if row["phase"] == phase])
-        if len(table) > 1:
-            tables.append(markdown_table(table))
-    before = text.split(BEGIN)[0]
-    body = "\n\n".join(tables)
-    after = text.split(END, 1)[1]
-    return f"{before}{BEGIN}\n{body}\n{END}{after}"
+    Args:
+        root: of the course.
+        executed: notebooks as they ran. The picture that moves is taken from them; the committed
+            ones hold no widgets, so that without these it stays as it is.
+    """
+    for path in executed:
+        save_moving_picture(root, path)
+    save_screenshots(root, select(root=root))
+    renew_pages(root, read_ledger(root / "data" / "ledger.json"))
 
 
 def make_student(out: Path, root: Path = ROOT) -> list[Path]:

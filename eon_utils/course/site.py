@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
@@ -10,15 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
-from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from eon_utils.config import REPOSITORY, ROOT
-from eon_utils.course.extension import STATIC, as_text, inserted
-from eon_utils.course.ledger import Row, duration, markdown_table, pivot, read_ledger
-from eon_utils.course.outputs import count_claims, images
+from eon_utils.course.extension import STATIC, as_text
+from eon_utils.course.ledger import Row, dense_tables, duration, markdown_table, read_ledger
+from eon_utils.course.outputs import count_claims, images, title_and_question
 
 NOTES = ("notebooks", "data", "eon_utils/models/weights")  # whose Markdown files are pages, too
 PICTURES = {".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
@@ -126,7 +126,18 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
             (source / "covers" / f"{path.stem}.png").write_bytes(picture)
         cards.append(card(nb, path.stem, bool(picture), minutes(rows, path.name[:2])))
     (source / "results.md").write_text(results(rows, titles), encoding="utf-8")
+    committed = notebooks[0].parent == root / "notebooks"
+    copy_pages(root, source, ("RESULTS.md", "GUIDE.md") if committed else ("GUIDE.md",))
     (source / "index.md").write_text(index(cards, rows, source), encoding="utf-8")
+
+
+def copy_pages(root: Path, source: Path, names: Sequence[str]) -> None:
+    """Copy what stands beside the README, under names in small letters, and links between them."""
+    for name in names:
+        if (root / name).exists():
+            text = (root / name).read_text(encoding="utf-8")
+            text = re.sub(r"\]\((RESULTS|GUIDE)\.md", lambda link: link[0].lower(), text)
+            (source / name.lower()).write_text(text, encoding="utf-8")
 
 
 # --- pages that are made from what was run ---
@@ -162,21 +173,6 @@ def card(nb: NotebookNode, name: str, picture: bool, took: str) -> str:
     return "\n".join(lines)
 
 
-def title_and_question(nb: NotebookNode, name: str) -> tuple[str, str]:
-    """A notebook's title, and the first question that it asks after it."""
-    texts = [c.source for c in nb.cells if c.cell_type == "markdown" and not inserted(c)]
-    first = next((text for text in texts if "# " in text), "")
-    paragraphs = []
-    for token in MarkdownIt("commonmark").parse(first):
-        parts = [part for part in token.children or [] if part.type != "image"]
-        text = " ".join("".join(part.content or " " for part in parts).split())
-        paragraphs += [text.removeprefix("The question: ")] if text else []
-    title = paragraphs.pop(0) if paragraphs else name
-    asked = [text[: text.index("?") + 1] for text in paragraphs if "?" in text]
-    question = next(iter(asked or paragraphs), "")
-    return title, question[:1].upper() + question[1:]
-
-
 def facts(rows: Sequence[Row]) -> str:
     """With which settings the values were measured: "preset laptop · seed 0 · device cpu"."""
     values = {key: sorted({str(row[key]) for row in rows}) for key in ("preset", "seed", "device")}
@@ -187,10 +183,11 @@ def results(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
     """The page of measured values: a table a lesson, under its title."""
     parts = ["# Results", f"What the notebooks measured: {as_text(facts(rows)) or 'nothing yet'}."]
     for phase in dict.fromkeys(row["phase"] for row in rows):
-        table = pivot([row for row in rows if row["phase"] == phase])
-        if len(table) > 1:
-            cells = [[as_text(cell) for cell in line[1:]] for line in table]
-            parts += [f"## {as_text(titles.get(phase, phase))}", markdown_table(cells)]
+        tables = dense_tables([row for row in rows if row["phase"] == phase])
+        if tables:
+            parts.append(f"## {as_text(titles.get(phase, phase))}")
+        for table in tables:
+            parts.append(markdown_table([[as_text(cell) for cell in line] for line in table]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -200,6 +197,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     notes = {
         folder: sorted(path.stem for path in source.glob(f"{folder}/*.md")) for folder in NOTES
     }
+    beside = [name for name in ("results", "guide") if (source / f"{name}.md").exists()]
     parts = [
         "# Eye of Newt",
         "Unsupervised models of visual dynamics, one runnable notebook a phase.",
@@ -209,7 +207,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
             ["::::{grid} 1", ":class-container: eon-cards", ":gutter: 4", "", *cards, "::::"]
         ),
         toctree("Lessons", [f"notebooks/{name}" for name in lessons]),
-        toctree("Beside them", ["results", *(f"notebooks/{name}" for name in notes["notebooks"])]),
+        toctree("Beside them", [*beside, *(f"notebooks/{name}" for name in notes["notebooks"])]),
     ]
     for folder, caption in zip(NOTES[1:], ("Data", "Weights"), strict=True):
         if notes[folder]:

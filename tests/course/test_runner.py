@@ -38,7 +38,8 @@ ledger = "application/vnd.eon.ledger+json"
 display({"text/html": "<b>table</b>", "text/plain": "table", ledger: [row]}, raw=True)"""
 CLAIMS = r"""# NBVAL_CHECK_OUTPUT
 print('holds               it works\nnot at this preset  it learns')"""
-README = "# Tiny\n<!-- ledger:begin -->\nold\n<!-- ledger:end -->\nafter\n"
+README = "# Tiny\n<!-- lessons:begin -->\nold\n<!-- lessons:end -->\nafter\n"
+RESULTS = "# Results\n<!-- results 01:begin -->\n<!-- results 01:end -->\nafter\n"
 WIDGET = """import anywidget, traitlets
 class Tiny(anywidget.AnyWidget):
     _esm = "export default { render({ model, el }) { el.textContent = model.get('text'); } }"
@@ -443,6 +444,7 @@ def test_notebooks_are_saved_clean(tmp_path, capsys):
     works = ["md # Works", SHOW % pixel(), MEASURE, WIDGET, "print(1)\nprint(2)"]
     write(folder / "01_works.ipynb", works)
     (tmp_path / "README.md").write_text(README)
+    (tmp_path / "RESULTS.md").write_text(RESULTS)
     (tmp_path / "screenshots").mkdir()
     (tmp_path / "screenshots" / "stale.png").write_bytes(b"")
     untouched = (folder / "00_breaks.ipynb").read_text()
@@ -457,9 +459,12 @@ def test_notebooks_are_saved_clean(tmp_path, capsys):
     assert nb.metadata.eon.code_sha256 == publish.code_hash(nb)
     ledger = read_ledger(tmp_path / "data" / "ledger.json")
     assert [row["metric"] for row in ledger] == ["accuracy", "notebook"]
-    assert [p.name for p in (tmp_path / "screenshots").glob("*")] == ["tiny_red.png"]
+    assert [p.name for p in (tmp_path / "screenshots").glob("*.*")] == ["tiny_red.png"]
     readme = (tmp_path / "README.md").read_text()
-    assert "| 01 | V1 | 97.2 |" in readme and "old" not in readme and readme.endswith("after\n")
+    assert re.search(r"\| \[01\]\(notebooks/01_works.ipynb\) \| .* \| 0\.\d \|\n", readme)
+    assert "old" not in readme and readme.endswith("after\n")
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert "| V1 | 97.2 |" in results and results.endswith("after\n")
 
     # outputs are older than the code now, and cleaning must not hide it
     nb.cells[1].source += "\n# edited"

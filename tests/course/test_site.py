@@ -28,6 +28,8 @@ def built(repo, tmp_path_factory):
     root = tmp_path_factory.mktemp("clone")
     for name in ("notebooks", "data", "eon_utils", "screenshots"):
         (root / name).symlink_to(repo / name, target_is_directory=True)
+    for name in ("RESULTS.md", "GUIDE.md"):
+        (root / name).symlink_to(repo / name)
     command = [sys.executable, "-m", "eon_utils", "site", "--root", str(root)]
     env = {key: value for key, value in os.environ.items() if key != "EON_REPOSITORY"}
     start = time.monotonic()
@@ -77,7 +79,9 @@ def test_lessons_notes_and_cards_are_pages(repo, pages):
     sources = [*repo.glob("notebooks/*.*"), *repo.glob("data/*.md")]
     sources += repo.glob("eon_utils/models/weights/*.md")
     names = {path.relative_to(repo).with_suffix(".html").as_posix() for path in sources}
-    assert set(pages) == names | {"index.html", "results.html", "search.html"}
+    assert set(pages) == names | {
+        f"{page}.html" for page in ("index", "results", "guide", "search")
+    }
 
 
 def test_the_first_page_leads_to_each_lesson(repo, pages):
@@ -147,6 +151,8 @@ def test_results_are_those_of_the_ledger(repo, pages):
     rows = json.loads((repo / "data/ledger.json").read_text())
     page = pages["results.html"]
     assert all(row["model"] in page for row in rows if "<" not in row["model"])
+    assert "Numbers</em>: so many in the code" in page, "with what RESULTS.md says of them"
+    assert 'href="results.html"' in pages["guide.html"]
 
 
 # --- one setting names the repository ---
