@@ -1,4 +1,4 @@
-"""What is committed and handed out: notebooks with outputs, ledger, screenshots, student copies."""
+"""What is committed and handed out: notebooks with outputs, widgets, ledger, student copies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from eon_utils.config import ROOT
 from eon_utils.course.ledger import Row, markdown_table, pivot, read_ledger, write_ledger
 from eon_utils.course.outputs import VIEW, images
 from eon_utils.course.runner import make_empty, run, say, select, sign
+from eon_utils.course.widgets import keep_widgets, remove_unnamed
 from eon_utils.data.files import whole_file
 
 BEGIN = "<!-- ledger:begin -->"
@@ -30,9 +31,11 @@ def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
     """
     for path in select(only, root):
         nb = nbformat.read(path, as_version=4)
+        keep_widgets(nb, path)
         tidy(nb)
         nb.metadata["eon"].setdefault("code_sha256", code_hash(nb))
         replace(path, nb)
+    remove_unnamed(root / "notebooks", read_all(root))
     save_screenshots(root)
 
 
@@ -56,6 +59,7 @@ def save_notebooks(only: str = "", root: Path = ROOT) -> int:
     rows = [row for row in read_ledger(ledger) if row["phase"] not in saved]
     rows += [row for row in read_ledger(out / "ledger.json") if row["phase"] in saved]
     write_ledger(ledger, sorted(rows, key=lambda row: row["phase"]))
+    remove_unnamed(root / "notebooks", read_all(root))
     save_screenshots(root)
     say(f"saved: {', '.join(saved) or 'nothing'}")
     return status or int(len(saved) < len(executed))
@@ -70,6 +74,8 @@ def take_outputs(path: Path, executed: NotebookNode) -> bool:
     for cell, result in zip(code_cells(nb), code_cells(executed), strict=True):
         cell.outputs = result.outputs
         cell.execution_count = result.execution_count
+    nb.metadata["widgets"] = executed.metadata.get("widgets", {})
+    keep_widgets(nb, path)
     tidy(nb)
     nb.metadata["eon"]["code_sha256"] = code_hash(nb)
     replace(path, nb)
@@ -112,6 +118,11 @@ def tidy_outputs(cell: NotebookNode) -> None:
     cell.outputs = outputs
 
 
+def read_all(root: Path) -> list[NotebookNode]:
+    """The notebooks of a course, in order."""
+    return [nbformat.read(path, as_version=4) for path in select(root=root)]
+
+
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:
     """The code cells that the author wrote, in order."""
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
@@ -136,8 +147,8 @@ def save_screenshots(root: Path = ROOT) -> None:
     folder = root / "screenshots"
     folder.mkdir(exist_ok=True)
     stale = set(folder.glob("*.png"))
-    for path in select(root=root):
-        for output in images(nbformat.read(path, as_version=4)):
+    for nb in read_all(root):
+        for output in images(nb):
             if name := output.metadata.get("screenshot"):
                 picture = folder / f"{name}.png"
                 picture.write_bytes(base64.b64decode(output.data["image/png"]))
