@@ -27,7 +27,8 @@ YOUR_TURN = "# Your turn: write your solution here."
 def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
     """Clean the outputs of the committed notebooks, without running them.
 
-    The mark of outputs that are older than the code stays.
+    What their widgets show is kept, where a notebook was saved with it. The mark of outputs that
+    are older than the code stays.
     """
     for path in select(only, root):
         nb = nbformat.read(path, as_version=4)
@@ -42,7 +43,7 @@ def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
 def save_notebooks(only: str = "", root: Path = ROOT) -> int:
     """Run the committed notebooks under `laptop` and save their outputs, cleaned, in place.
 
-    A notebook that fails keeps its old file.
+    What their widgets show goes into notebooks/widgets. A notebook that fails keeps its old files.
 
     Returns:
         The exit status, 0 when every notebook was saved.

@@ -46,18 +46,18 @@ def keep_widgets(nb: NotebookNode, path: Path) -> None:
     """
     saved = nb.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     kept: dict[str, NotebookNode] = {}
-    shown = [o for o in outputs(nb) if VIEW in o.get("data", {}) or KEY in o.get("metadata", {})]
-    for number, output in enumerate(shown, 1):
-        key = output.get("data", {}).get(VIEW, {}).get("model_id", "")
+    number = 0
+    for output in outputs(nb):
+        view = output.get("data", {}).get(VIEW, {})
+        number += bool(view) or KEY in output.get("metadata", {})
+        key = view.get("model_id", "")
         model = saved.get(key, {})
         if model.get("state", {}).get("_anywidget_id") not in SCRIPTS:
             continue
         if key not in kept:
+            name = output.metadata.get("screenshot") or f"widget_{number}"
             phase = path.name[:2]
-            name = output.metadata.get("screenshot") or f"{phase}_widget_{number}"
-            if not name.startswith(phase):
-                name = f"{phase}_{name}"
-            file = f"{FOLDER}/{name}.zip"
+            file = f"{FOLDER}/{phase}_{name.removeprefix(f'{phase}_')}.zip"
             data = pack(model)
             with whole_file(path.parent / file) as partial:
                 partial.write_bytes(data)
