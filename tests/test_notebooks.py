@@ -17,6 +17,7 @@ from eon_utils.course import pages, pictures, publish
 from eon_utils.course.ledger import read_ledger
 from eon_utils.course.outputs import VIEW, images, outputs
 from eon_utils.course.parameters import parameters
+from eon_utils.course.widgets import ALL_BYTES, FILE_BYTES, FOLDER, KEY, restore_widgets
 
 NAMES = (
     "00_start_here",
@@ -93,6 +94,12 @@ def test_pictures_are_small_and_described(nb):
         assert len(base64.b64decode(output.data["image/png"])) <= 150_000, said
 
 
+def test_kept_widgets_are_whole_and_small(nb, path):
+    assert restore_widgets(nb, path.parent) == []
+    for file in (path.parent / FOLDER).glob(f"{path.name[:2]}_*"):
+        assert file.stat().st_size <= FILE_BYTES, file.name
+
+
 def test_names_no_machine(nb):
     texts = [cell.source for cell in nb.cells] + [printed(nb)]
     texts += [str(o.get("data", {}).get("text/html", "")) for o in outputs(nb)]
@@ -152,6 +159,19 @@ def test_links_lead_somewhere(nb, path):
 
 
 # --- what is made from them ---
+
+
+def test_widgets_are_those_that_the_notebooks_name(repo):
+    """Clones stay small: all files of widgets together have a limit, too."""
+    folder = repo / "notebooks"
+    named = set()
+    for path in folder.glob("*.ipynb"):
+        for output in outputs(nbformat.read(path, as_version=4)):
+            if KEY in output.get("metadata", {}):
+                named.add(folder / output.metadata[KEY].file)
+    saved = set((folder / FOLDER).glob("*"))
+    assert saved == named, "run: python -m eon_utils notebooks --clean-only"
+    assert sum(file.stat().st_size for file in saved) <= ALL_BYTES
 
 
 def test_screenshots_are_those_of_the_notebooks(repo):

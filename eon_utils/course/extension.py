@@ -22,9 +22,13 @@ from latex2mathml.converter import convert
 from nbformat import NotebookNode
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 from eon_utils.course.outputs import STATE, VIEW, inserted, outputs
+from eon_utils.course.widgets import restore_widgets
+
+log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 NO_KERNEL = "This control needs a running kernel: open the notebook in JupyterLab to move it."
@@ -54,8 +58,11 @@ def read_source(app: Sphinx, page: str, source: list[str]) -> None:
         names = [PurePosixPath(name).name for name in app.env.found_docs]
         lessons = {name[:2]: f"{name}.ipynb" for name in names if name[:2].isdigit()}
         source[0] = glossary(source[0], lessons)
-    if app.env.doc2path(page).suffix == ".ipynb":
+    path = Path(app.env.doc2path(page))
+    if path.suffix == ".ipynb":
         nb = nbformat.reads(source[0], as_version=4)
+        for problem in restore_widgets(nb, path.parent):
+            log.warning(problem)
         alts = prepare(nb, PurePosixPath(page).name)
         source[0] = nbformat.writes(nb)
         app.env.metadata[page]["alts"] = alts  # until `finish_page`

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 from eon_utils.course.ledger import Row
 from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LEDGER_MIME, NOT_HERE, OPEN
 
+STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 

@@ -1,4 +1,4 @@
-"""What is committed and handed out: notebooks with outputs, ledger, screenshots, student copies."""
+"""What is committed and handed out: notebooks with outputs, widgets, ledger, student copies."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from eon_utils.course.outputs import VIEW
 from eon_utils.course.pages import renew_pages
 from eon_utils.course.pictures import save_moving_picture, save_screenshots
 from eon_utils.course.runner import make_empty, run, say, select, sign
+from eon_utils.course.widgets import keep_widgets, remove_unnamed
 from eon_utils.data.files import whole_file
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -25,20 +26,23 @@ YOUR_TURN = "# Your turn: write your solution here."
 def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
     """Clean the outputs of the committed notebooks, without running them.
 
-    The mark of outputs that are older than the code stays.
+    What their widgets show is kept, where a notebook was saved with it. The mark of outputs that
+    are older than the code stays.
     """
     for path in select(only, root):
         nb = nbformat.read(path, as_version=4)
+        keep_widgets(nb, path)
         tidy(nb)
         nb.metadata["eon"].setdefault("code_sha256", code_hash(nb))
         replace(path, nb)
+    remove_unnamed(root / "notebooks", read_all(root))
     save_pages(root)
 
 
 def save_notebooks(only: str = "", root: Path = ROOT) -> int:
     """Run the committed notebooks under `laptop` and save their outputs, cleaned, in place.
 
-    A notebook that fails keeps its old file.
+    What their widgets show goes into notebooks/widgets. A notebook that fails keeps its old files.
 
     Returns:
         The exit status, 0 when every notebook was saved.
@@ -55,6 +59,7 @@ def save_notebooks(only: str = "", root: Path = ROOT) -> int:
     rows = [row for row in read_ledger(ledger) if row["phase"] not in saved]
     rows += [row for row in read_ledger(out / "ledger.json") if row["phase"] in saved]
     write_ledger(ledger, sorted(rows, key=lambda row: row["phase"]))
+    remove_unnamed(root / "notebooks", read_all(root))
     save_pages(root, [path for path in executed if path.name[:2] in saved])
     say(f"saved: {', '.join(saved) or 'nothing'}")
     return status or int(len(saved) < len(executed))
@@ -69,6 +74,8 @@ def take_outputs(path: Path, executed: NotebookNode) -> bool:
     for cell, result in zip(code_cells(nb), code_cells(executed), strict=True):
         cell.outputs = result.outputs
         cell.execution_count = result.execution_count
+    nb.metadata["widgets"] = executed.metadata.get("widgets", {})
+    keep_widgets(nb, path)
     tidy(nb)
     nb.metadata["eon"]["code_sha256"] = code_hash(nb)
     replace(path, nb)
@@ -109,6 +116,11 @@ def tidy_outputs(cell: NotebookNode) -> None:
         else:
             outputs.append(output)
     cell.outputs = outputs
+
+
+def read_all(root: Path) -> list[NotebookNode]:
+    """The notebooks of a course, in order."""
+    return [nbformat.read(path, as_version=4) for path in select(root=root)]
 
 
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:

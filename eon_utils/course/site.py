@@ -19,6 +19,7 @@ from eon_utils.config import REPOSITORY, ROOT
 from eon_utils.course.extension import STATIC, as_text
 from eon_utils.course.ledger import Row, dense_tables, duration, markdown_table, read_ledger
 from eon_utils.course.outputs import count_claims, images, title_and_question
+from eon_utils.course.widgets import FOLDER
 
 NOTES = ("notebooks", "data", "eon_utils/models/weights")  # whose Markdown files are pages, too
 PICTURES = {".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
@@ -115,6 +116,9 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
         for path in (root / folder).glob("*.*"):
             if path.suffix in kinds:
                 shutil.copy(path, source / folder)
+    widgets = notebooks[0].parent / FOLDER
+    if widgets.is_dir():
+        shutil.copytree(widgets, source / "notebooks" / FOLDER)
     (source / "covers").mkdir()
     cards = []
     titles = {}

@@ -14,10 +14,9 @@ from torch import Tensor
 from eon_utils.notebook.display import MimeBundle, with_still
 from eon_utils.notebook.posters import FilmRow, film_strips, frame_captions, small_png
 from eon_utils.notebook.sprites import (
-    CONTROLS,
     CSS,
     PAD,
-    STATIC,
+    PLAYER,
     Atlas,
     AtlasPacker,
     PageRoom,
@@ -53,7 +52,7 @@ class Player(anywidget.AnyWidget):
         frame: the one shown, counted from 0.
     """
 
-    _esm = CONTROLS + (STATIC / "player.js").read_text(encoding="utf-8")
+    _esm = PLAYER
     _css = CSS
     atlas = t.Bytes().tag(sync=True)
     spec = t.Dict().tag(sync=True)

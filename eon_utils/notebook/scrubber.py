@@ -27,11 +27,9 @@ from eon_utils.notebook.histories import (
 from eon_utils.notebook.posters import frame_captions, poster
 from eon_utils.notebook.sprites import (
     ATLAS_BYTES,
-    CHART,
-    CONTROLS,
     CSS,
     PAD,
-    STATIC,
+    SCRUBBER,
     AtlasPacker,
     PageRoom,
     cell_size,
@@ -54,7 +52,7 @@ class Scrubber(anywidget.AnyWidget):
         frame: the same of the second slider, which predicted films have, among `spec["frames"]`.
     """
 
-    _esm = CONTROLS + CHART + (STATIC / "scrubber.js").read_text(encoding="utf-8")
+    _esm = SCRUBBER
     _css = CSS
     atlas = t.Bytes().tag(sync=True)
     targets = t.Bytes().tag(sync=True)

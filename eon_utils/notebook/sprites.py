@@ -16,6 +16,8 @@ from eon_utils.notebook.display import image_bytes
 STATIC = Path(__file__).parent / "static"
 CONTROLS = (STATIC / "controls.js").read_text(encoding="utf-8")
 CHART = (STATIC / "chart.js").read_text(encoding="utf-8")
+PLAYER = CONTROLS + (STATIC / "player.js").read_text(encoding="utf-8")
+SCRUBBER = CONTROLS + CHART + (STATIC / "scrubber.js").read_text(encoding="utf-8")
 CSS = (STATIC / "widgets.css").read_text(encoding="utf-8")
 
 ATLAS_BYTES = 640_000  # at most; in base64, a third more, a saved widget stays below 1 MB

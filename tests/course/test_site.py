@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urldefrag
 
 import nbformat
 import pytest
 import yaml
-from browser import CHROMIUM, FLAGS
+from browser import CHROMIUM, FLAGS, STOPWATCH
 
 from eon_utils.course import extension, site
+from eon_utils.course.outputs import outputs
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1366, "height": 768}
@@ -145,6 +147,19 @@ def test_solutions_are_folded(pages):
     page = pages["notebooks/01_image_reconstruction_sanity.html"]
     assert page.count('<p class="collapsed admonition-title">Solution</p>') == 3
     assert "<details open" not in page
+
+
+def test_kept_widgets_are_in_their_pages(repo, pages):
+    """The state of each is in the page itself: of a page from the disk nothing else is read."""
+    for path in repo.glob("notebooks/*.ipynb"):
+        named = {
+            output.metadata.widget.file
+            for output in outputs(nbformat.read(path, 4))
+            if "widget" in output.get("metadata", {})
+        }
+        page = pages[f"notebooks/{path.stem}.html"]
+        assert set(re.findall(r'class="eon-widget" data-model="([^"]*)"', page)) == named
+        assert ('id="eon-widgets"' in page) == bool(named)
 
 
 def test_results_are_those_of_the_ledger(repo, pages):
@@ -325,3 +340,54 @@ def test_the_contents_follow_the_reader(open_page):
     page.query_selector("#why-it-explodes").scroll_into_view_if_needed()
     page.evaluate("location.hash = '#why-it-explodes'")
     page.wait_for_selector(".bd-sidebar-secondary a.active[href='#why-it-explodes']")
+
+
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [(DESK, "light"), (DESK, "dark"), (PHONE, "light")],
+    ids=["light", "dark", "phone"],
+)
+def test_the_scrubber_of_lesson_01_moves(open_page, size, scheme):
+    """Keys change pictures and words, play goes on, the marks of its axis are apart."""
+    page = open_page("notebooks/01_image_reconstruction_sanity.html", size, scheme)
+    root = page.wait_for_selector(".eon-scrub[data-ready=true]")
+    root.evaluate(STOPWATCH)
+    slider = root.query_selector("input[type=range]")
+    caption = root.query_selector(".eon-caption")
+    pixels, words = [], []
+    for key in ("Home", "ArrowRight", "End"):
+        slider.press(key)
+        pixels.append(page.evaluate("pixels()"))
+        words.append(caption.inner_text())
+    assert len(set(pixels)) == len(set(words)) == 3, words
+    play = root.query_selector(".eon-play")
+    play.click()
+    page.wait_for_function(
+        "([e, known]) => !known.includes(e.textContent)", arg=[caption, words], timeout=60_000
+    )
+    play.click()
+    box = root.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= size["width"]
+    marks = root.query_selector_all(".eon-chart [text-anchor=end]")
+    heights = sorted(mark.bounding_box()["y"] for mark in marks)
+    assert all(after - before >= 12 for before, after in pairwise(heights))
+
+
+@pytest.mark.browser
+@needs_browser
+def test_every_kept_widget_moves(open_page, pages):
+    for name, text in pages.items():
+        count = text.count('class="eon-widget"')
+        if count:
+            page = open_page(name)
+            ready = "n => document.querySelectorAll('.eon[data-ready=true]').length === n"
+            page.wait_for_function(ready, arg=count)
+            for slider in page.query_selector_all(".eon input[type=range]"):
+                said = []
+                for key in ("Home", "End"):
+                    slider.press(key)
+                    said.append(slider.get_attribute("aria-valuetext"))
+                assert said[0] != said[1], f"{name}: {said}"
+            page.close()

@@ -16,11 +16,13 @@ function digits(v) {
   return v >= 1e-4 && v < 1e3 ? v.toPrecision(3) : v.toExponential(2);
 }
 
-function ticks(low, high, dense) {
-  // powers of ten; 2 and 5 between them, or every digit, where the powers alone are too few to read a value
+function ticks(low, high, dense, most) {
+  // powers of ten, of more than there is room for every second, third, ...; 2 and 5 between them, or every digit,
+  // where the powers alone are too few to read a value
+  const every = Math.ceil((high - low) / most);
   for (const digits of [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
     const found = [];
-    for (let e = Math.floor(low); e <= high; e++)
+    for (let e = every * Math.floor(low / every); e <= high; e += every)
       for (const d of digits) {
         const at = e + Math.log10(d);
         if (at >= low && at <= high) found.push(d * 10 ** e);
@@ -52,11 +54,11 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     px = (step) => left + ((right - left) * (lx(step) - x0)) / (x1 - x0);
     py = (value) => bottom - ((bottom - top) * (Math.log10(value) - y0)) / (y1 - y0);
 
-    for (const v of ticks(y0, y1, 2)) {
+    for (const v of ticks(y0, y1, 2, (bottom - top) / 16)) {
       add(svg, "line", { x1: left, x2: right, y1: py(v), y2: py(v), class: "eon-rule" });
       add(svg, "text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, short(v));
     }
-    for (const s of [...(firstStep < 1 ? [0] : []), ...ticks(Math.max(x0, 0), x1, 2)]) {
+    for (const s of [...(firstStep < 1 ? [0] : []), ...ticks(Math.max(x0, 0), x1, 2, (right - left) / 40)]) {
       add(svg, "line", { x1: px(s), x2: px(s), y1: bottom, y2: bottom + 4, class: "eon-axis" });
       add(svg, "text", { x: px(s), y: bottom + 17, "text-anchor": "middle" }, short(s));
     }
