@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eon_utils.config import device
+from eon_utils.models.coarse_to_fine import coarse_to_fine
 from eon_utils.models.content_encoder import ContentEncoder
 from eon_utils.models.descriptors import velocity_histogram
 from eon_utils.models.inputs import check_tensor, in_unit_range, unbatched
@@ -23,6 +24,7 @@ from eon_utils.models.trajectory_net import (
     Source,
     TrajectoryNet,
     TrajectoryNetConfig,
+    colour_pyramid,
 )
 from eon_utils.models.weight_files import load_tensors, read_weights, write_weights
 
@@ -132,18 +134,19 @@ class Prior(nn.Module):
         pyramid = self.net.encode(clips.flip(1)[:, :SLOTS])  # the last frame first
         source = None
         readings = []
-        for _ in range(steps):
+        while True:
             count = pyramid[0].shape[1]
             slots = [slot % count for slot in range(SLOTS)]
             times = clips.new_tensor([-1.0 - slot for slot in slots]).expand(clips.shape[0], -1)
             used = [level[:, slots] for level in pyramid]
             reading = self.net.read(used, times, source, fit=count == SLOTS)
             readings.append(reading)
+            if len(readings) == steps:
+                return readings
             source = Source(clips[:, -1], reading.way.detach())
             new = self.net.encode(reading.frame.clamp(0, 1)[:, None])
             levels = zip(new, pyramid, strict=True)
             pyramid = [torch.cat([level, old], 1)[:, :SLOTS] for level, old in levels]
-        return readings
 
     def _next_frames(self, clips: Tensor, steps: int) -> Tensor:
         """(N, steps, 3, H, W) in [0, 1]."""
@@ -212,7 +215,9 @@ class Prior(nn.Module):
     def flow(self, clips: Tensor) -> Tensor:
         """Where each pixel of the last frame goes.
 
-        The network says where each pixel of the next frame comes from; `invert_flow` turns that.
+        Least squares on the last two frames say where each pixel of the next one comes from, and
+        `invert_flow` turns that round. Nothing in it is learnt: the network's motion, which is paid
+        by the pixel, makes no better start.
 
         Args:
             clips: as `predict`.
@@ -230,7 +235,10 @@ class Prior(nn.Module):
         return _in_parts(self._flow, self._checked(clips))
 
     def _flow(self, clips: Tensor) -> Tensor:
-        return invert_flow(self.predict_motion(clips).way, clips[:, -1], clips[:, -2])
+        frames = clips[:, [-1, -2]]  # (N, 2, 3, H, W)
+        times = clips.new_tensor([-1.0, -2.0]).expand(clips.shape[0], 2)
+        velocity = coarse_to_fine(colour_pyramid(frames), times)[0]  # (N, 2, H, W)
+        return invert_flow(-velocity, *frames.unbind(1))
 
     @property
     def feature_info(self) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ ABSENT = -100.0  # logit of a hypothesis that there is not
 CLASSICAL_GATE = 3.0  # logit by which, untrained, a level takes the classical way
 BEND_GATE = -1.0  # logit by which, untrained, a level takes over the coarser one's bend
 RESIDUAL_GATE = -2.0
+STILL = 2 * SLOTS + 1  # of the hypotheses: the nearest frame, not moved
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ class TrajectoryNetConfig:
     decoder: tuple[int, ...] = (24, 48, 72, 96, 128)
     fusion: int = 24
     content: tuple[int, ...] = (16, 32, 48, 128)
+
+
+def colour_pyramid(frames: Tensor) -> list[Tensor]:
+    """Frames (N, K, 3, H, W), fine to coarse: halved while they can be."""
+    levels = [frames]
+    while _can_be_halved(levels[-1]):
+        smaller = F.avg_pool2d(levels[-1].flatten(0, 1), 2)
+        levels.append(smaller.unflatten(0, frames.shape[:2]))
+    return levels
 
 
 class Trajectory(NamedTuple):
@@ -286,8 +296,12 @@ class TrajectoryNet(nn.Module):
         masks = (torch.cat(bonus, 1) + more).softmax(1)
         masks = masks[:, :, None]  # (N, 11, 1, H, W)
         residual = torch.sigmoid(gate + RESIDUAL_GATE) * colours  # (N, 3, H, W)
-        frame = (masks * hypotheses).sum(1) + residual + 0.5
-        return Reading(frame, hypotheses + 0.5, masks, residual, way, levels)
+        hypotheses = hypotheses + 0.5
+        frame = (masks * hypotheses).sum(1) + residual
+        # A clip of one picture goes on with that picture, to the last bit.
+        changes = frames.amax(1) != frames.amin(1)  # (N, 3, H, W)
+        frame = torch.where(changes.any((1, 2, 3), keepdim=True), frame, hypotheses[:, STILL])
+        return Reading(frame, hypotheses, masks, residual, way, levels)
 
 
 def conv(inputs: int, outputs: int) -> nn.Conv2d:

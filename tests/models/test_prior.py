@@ -243,6 +243,17 @@ def test_flow_points_where_things_go(either, moving, dx, dy):
     assert (inner - torch.tensor([dx, dy])[:, None, None]).norm(dim=0).median() < 0.4
 
 
+@pytest.mark.parametrize("length", [2, 5])
+def test_a_clip_of_one_picture_goes_on_with_it(prior, length):
+    picture = torch.rand(2, 1, 3, 32, 48)
+    clips = picture.expand(-1, length, -1, -1, -1)
+    for frame in (prior.predict(clips), prior.between(clips, clips), prior.predict(clips, 3)[:, 2]):
+        assert (frame - picture[:, 0]).abs().max() < 1e-6
+    one_moves = torch.cat([clips[:1], torch.rand(1, length, 3, 32, 48)])
+    assert (prior.predict(one_moves)[0] - picture[0]).abs().max() < 1e-6
+    assert (prior.predict(one_moves)[1] - one_moves[1, -1]).abs().max() > 0.01
+
+
 def test_flow_is_that_of_the_last_frame(prior):
     clips, flow, hidden = leaves(12, 6, 64, flow=True)
     in_view = ~hidden[:, 4]
