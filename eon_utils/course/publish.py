@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from PIL import Image
 
 from eon_utils.config import ROOT
 from eon_utils.course.ledger import read_ledger, write_ledger
@@ -107,7 +110,10 @@ def tidy_outputs(cell: NotebookNode) -> None:
     """Drop widget views; join what was printed to the same stream without anything between."""
     outputs: list[NotebookNode] = []
     for output in cell.outputs:
-        output.get("data", {}).pop(VIEW, None)
+        data = output.get("data", {})
+        data.pop(VIEW, None)
+        if "image/png" in data:
+            data["image/png"] = without_alpha(data["image/png"])
         if "execution_count" in output:
             output.execution_count = cell.execution_count
         stream = output.get("name")
@@ -116,6 +122,17 @@ def tidy_outputs(cell: NotebookNode) -> None:
         else:
             outputs.append(output)
     cell.outputs = outputs
+
+
+def without_alpha(png: str) -> str:
+    """A picture in base64 without its alpha channel, if that says nothing: the same in less."""
+    picture = Image.open(BytesIO(b64decode(png)))
+    if picture.mode != "RGBA" or picture.getchannel("A").getextrema() != (255, 255):
+        return png
+    packed = BytesIO()
+    density = {"dpi": picture.info["dpi"]} if "dpi" in picture.info else {}
+    picture.convert("RGB").save(packed, "PNG", optimize=True, **density)
+    return b64encode(packed.getvalue()).decode()
 
 
 def read_all(root: Path) -> list[NotebookNode]:
