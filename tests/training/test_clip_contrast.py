@@ -66,7 +66,7 @@ def test_clips_are_told_apart_in_the_end(contrast):
     trained = [*encoder.parameters(), *objective.head.parameters()]
     optimizer = torch.optim.Adam(trained, 2e-3)
     losses = []
-    for step in range(60):
+    for step in range(120):
         objective.filled.zero_()  # these clips alone, again and again
         loss = objective(encoder, clips, step)
         optimizer.zero_grad()
