@@ -220,15 +220,7 @@ def parser() -> argparse.ArgumentParser:
     add = command("run", run_notebooks, text)
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default: laptop)")
     add("--only", default="", metavar="02,03", help="only these notebooks")
-    add(
-        "-p",
-        dest="settings",
-        action="append",
-        default=[],
-        nargs="+",
-        metavar="NAME=VALUE",
-        help="set a parameter",
-    )
+    _add_settings(add, "NAME=VALUE", "set a parameter")
     add("--out", type=Path, help="where to put the run (default: runs/<time>)")
     text = "go on with a run that was stopped: what ran through is kept"
     add("--resume", type=Path, metavar="FOLDER", help=text)
@@ -271,6 +263,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_settings(add: Callable[..., Any], metavar: str, text: str) -> None:
+    listed = {"action": "append", "default": [], "nargs": "+"}
+    add("-p", dest="settings", metavar=metavar, help=text, **listed)
+
+
 def add_sweep_options(add: Callable[..., Any]) -> None:
     """Options of the command that sweeps.
 
@@ -280,15 +277,7 @@ def add_sweep_options(add: Callable[..., Any]) -> None:
     text = "the notebook's number, such as 02; or, with --plot, the folder of a finished sweep"
     add("notebook", nargs="?", default="", metavar="NOTEBOOK", help=text)
     text = "a parameter's values, such as noise=0,0.1,0.25 or seed=0..4"
-    add(
-        "-p",
-        dest="settings",
-        action="append",
-        default=[],
-        nargs="+",
-        metavar="NAME=VALUES",
-        help=text,
-    )
+    _add_settings(add, "NAME=VALUES", text)
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default: laptop)")
     add("--out", type=Path, help="where to put the sweep (default: runs/sweep_<time>)")
     text = "go on with a sweep that was stopped: what ran through is kept"

@@ -32,3 +32,15 @@ def own_jupyter_home(tmp_path_factory):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
         patch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
         yield
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from browser import CHROMIUM, FLAGS
+
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()

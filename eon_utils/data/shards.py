@@ -1,4 +1,4 @@
-"""Clips in shards: written once, then streamed from a disk or a bucket, however many they are.
+"""Clips in shards: written once, then streamed from a disk, however many they are.
 
 The format, the streaming and the sharing out among processes are litdata's.
 """
@@ -101,7 +101,7 @@ def shard_loader(
     when a source is through.
 
     Args:
-        folders: source -> the folder, or address, of its shards.
+        folders: source -> the folder of its shards.
         weights: source -> how often a clip of it is drawn.
         batch: clips in one, of this process.
         frames: of a clip.

@@ -79,6 +79,7 @@ def prior_card(
         Markdown. No path of a folder is in it.
     """
     size = trained[-1]["size"]
+    larger = " and larger" if any(one.get("large_every") for one in trained) else ""
     mixture = trained[-1]["mixture"]
     total = sum(mixture.values())
     shares = [f"{name} {weight / total:.0%}" for name, weight in mixture.items() if weight]
@@ -99,7 +100,7 @@ SHA-256 `{sha256}`
 classical flow on; beside it a content encoder, which `features` uses, trained by telling clips
 apart: `eon_utils/models/prior.py`. What it is good and bad at: `data/prior.md`.
 
-**Trained on** clips of {size}x{size} and larger, without labels; share of the draws:
+**Trained on** clips of {size}x{size}{larger}, without labels; share of the draws:
 {", ".join(shares)}. Flips, transposition, time reversed, other frame rates, enlargement, light and
 noise change them.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eon_utils.data.files import whole_file
 from eon_utils.models.weight_files import WEIGHTS, read_weights
 
 FILE = "prior_scaling.csv"
@@ -49,8 +50,8 @@ def clips_seen(steps: Sequence[int], path: str | Path | None = None) -> list[int
 
 
 def write_scaling(trainings: Sequence[Measured], path: Path) -> None:
-    """A row each, as CSV."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    """Write a row for each training, as CSV, or nothing."""
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(Measured._fields)
         rows.writerows(trainings)

@@ -106,6 +106,12 @@ class Recipe:
             return {name: usual.get(name, 1.0) for name in find_shards(self.shards)}
         return default_mixture(bool(self.videos))
 
+    def makes_large(self) -> bool:
+        """Whether there are clips of twice the size: not out of shards, nor of slow sources."""
+        quick = [name for name, source in SOURCES.items() if source.quick]
+        drawn = {name for name, weight in self.weights().items() if weight > 0}
+        return self.large_every > 0 and not self.shards and bool(drawn & {NEW_WORLD, *quick})
+
     def digest(self) -> str:
         """Names the training: one that differs in anything but its length has another."""
         digest = hashlib.sha256(repr(replace(self, steps=0, hours=None)).encode())
@@ -141,7 +147,7 @@ class Recipe:
             "hours": round(seconds / 3600, 2),
             "batch": self.batch,
             "size": self.size,
-            "large_every": self.large_every,
+            "large_every": self.large_every if self.makes_large() else 0,
             "lr": self.lr,
             "seed": self.seed,
             "precision": self.precision,
@@ -280,27 +286,26 @@ def training_sources(
         ValueError: for a mixture with real video where there are no videos.
     """
     mixture = default_mixture(bool(videos)) if mixture is None else mixture
-    # First, because videos that can't be used are found out at once.
-    real = VideoClips(FRESH_CLIPS, FRAMES, size, seed, folders=tuple(videos)) if videos else None
-    sources: list[ClipSource | CachedClips] = []
-    for name, weight in mixture.items():
-        if weight == 0:
-            continue
-        if name == NEW_WORLD:
-            if real is None:
-                raise ValueError(f"the mixture draws {name!r} clips: name videos, or leave it out")
-            sources.append(real)
-            continue
-        source = SOURCES[name]
-        if source.quick:
-            sources.append(source(FRESH_CLIPS, FRAMES, size, seed, **source.training_settings))
-            continue
-        if not slow:
-            continue
-        count = max(round(CLIPS_PER_WEIGHT * source.weight * scale), BATCH)
-        clips = source(count, FRAMES, size, seed, **source.training_settings)
-        sources.append(CachedClips(clips, folder, workers=None if folder else 0))
-    return sources
+    drawn = [name for name, weight in mixture.items() if weight]
+    made: dict[str, ClipSource | CachedClips] = {}
+    # Real video first: what can't be used is found out before slow sources make their clips.
+    for name in sorted(drawn, key=lambda name: name != NEW_WORLD):
+        if name == NEW_WORLD or SOURCES[name].quick:
+            made[name] = _source(name, FRESH_CLIPS, size, seed, videos)
+        elif slow:
+            count = max(round(CLIPS_PER_WEIGHT * SOURCES[name].weight * scale), BATCH)
+            clips = _source(name, count, size, seed)
+            made[name] = CachedClips(clips, folder, workers=None if folder else 0)
+    return [made[name] for name in drawn if name in made]
+
+
+def _source(name: str, count: int, size: int, seed: int, videos: Sequence[str] = ()) -> ClipSource:
+    """Clips to train on, of one source by its name."""
+    if name != NEW_WORLD:
+        return SOURCES[name](count, FRAMES, size, seed, **SOURCES[name].training_settings)
+    if not videos:
+        raise ValueError(f"the mixture draws {name!r} clips: name videos, or leave it out")
+    return VideoClips(count, FRAMES, size, seed, folders=tuple(videos))
 
 
 def shard_sources(
@@ -327,13 +332,7 @@ def shard_sources(
             continue
         count = round(clips * weight / total)
         check_whole(f"clips of {name}", count, 1)
-        if name == NEW_WORLD:
-            if not videos:
-                raise ValueError(f"the mixture draws {name!r} clips: name videos, or leave it out")
-            sources.append(VideoClips(count, FRAMES, size, seed, folders=tuple(videos)))
-        else:
-            settings = SOURCES[name].training_settings
-            sources.append(SOURCES[name](count, FRAMES, size, seed, **settings))
+        sources.append(_source(name, count, size, seed, videos))
     return sources
 
 
@@ -646,7 +645,7 @@ def _made(recipe: Recipe, folder: Path) -> LoaderOf:
     sources = training_sources(
         recipe.seed, folder, recipe.scale, recipe.size, mixture, recipe.videos
     )
-    large = large_sources(recipe) if recipe.large_every else []
+    large = large_sources(recipe) if recipe.makes_large() else []
 
     def loader(processes: int, workers: int) -> DataLoader:
         return mixture_loader(

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag
 import nbformat
 import pytest
 import yaml
-from browser import CHROMIUM, FLAGS, STOPWATCH
+from browser import CHROMIUM, STOPWATCH
 
 from eon_utils.course import extension, site
 from eon_utils.course.outputs import outputs
@@ -201,15 +201,6 @@ def test_the_workflow_publishes_what_make_site_builds(repo):
 
 
 # --- in a browser, from the disk ---
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

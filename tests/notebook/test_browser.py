@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from browser import (
     CHROMIUM,
-    FLAGS,
     STOPWATCH,
     fake_film,
     jupyterlab,
@@ -62,15 +61,6 @@ async for step, batch in run.batches(pictures):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("lab")
 
@@ -99,8 +89,8 @@ def lab(folder, executed):
 
 
 @pytest.fixture
-def page(browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+def page(chromium):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.problems, page.requests = [], []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("console", lambda line: line.type == "error" and page.problems.append(line.text))
