@@ -5,6 +5,7 @@ The format, the streaming and the sharing out among processes are litdata's.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,15 +54,20 @@ def write_shards(source: ClipSource, folder: str | Path, workers: int = 1) -> No
     check_whole("workers", workers, 1)
     size = len(source) * source.frames * 3 * source.size**2
     check_room(Path(folder), size, f"{len(source):,} {source.name} clips")
-    litdata().optimize(
-        fn=partial(_packed, source),
-        inputs=list(range(len(source))),
-        output_dir=str(folder),
-        chunk_bytes=SHARD,
-        num_workers=workers,
-        mode="overwrite",
-        verbose=False,
-    )
+    before = multiprocessing.get_start_method(allow_none=True)
+    try:
+        litdata().optimize(
+            fn=partial(_packed, source),
+            inputs=list(range(len(source))),
+            output_dir=str(folder),
+            chunk_bytes=SHARD,
+            num_workers=workers,
+            mode="overwrite",
+            verbose=False,
+            start_method="spawn",  # a fork hangs where torch has computed
+        )
+    finally:
+        multiprocessing.set_start_method(before, force=True)  # litdata sets it for all
 
 
 def _packed(source: ClipSource, index: int) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """Clips in shards: written once, streamed into trainings."""
 
+import multiprocessing
 import sys
 from dataclasses import replace
 
@@ -19,9 +20,14 @@ SIZE = 32
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Shards of 40 clips of digits and pans."""
+    import ipykernel  # noqa: F401  where it is imported, litdata's way is to fork, which hangs
+
+    torch.ones(512, 512) @ torch.ones(512, 512)
+    before = multiprocessing.get_start_method(allow_none=True)
     folder = tmp_path_factory.mktemp("shards")
     words = f"shards --mixture digits=3 pans=1 --clips 40 --size {SIZE} --out {folder}"
     assert main(words.split()) == 0
+    assert multiprocessing.get_start_method(allow_none=True) == before
     return folder
 
 
