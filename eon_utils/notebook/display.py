@@ -17,7 +17,7 @@ import numpy as np
 from IPython.display import Code, display
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from PIL import Image
+from PIL import Image, ImageFile
 
 from eon_utils.notebook.svg import svg_of
 
@@ -115,6 +115,8 @@ def _jpeg(image: Image.Image, coarseness: int, **options: bool) -> bytes:
     One step for all frequencies loses least for its bytes, where the error counts and not the eye.
     """
     steps = [(coarseness + index % 4) // 4 for index in range(64)]
+    # Pillow gives up where an optimised JPEG is larger than its buffer.
+    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 4 * image.width * image.height)
     return image_bytes(image, "JPEG", qtables=[steps, steps], subsampling=0, **options)
 
 

@@ -1,25 +1,66 @@
-"""What a cell puts on the page: pictures within their budget, and tables."""
+"""What a cell puts on the page: charts, pictures near to what was drawn, and tables."""
 
 import base64
 import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from PIL import Image
 
 import eon_utils as eon
 from eon_utils.notebook import display
 
 
-def test_figures_fit_their_budget_and_carry_their_words(shown):
-    fig, ax = plt.subplots(figsize=(9, 6))
-    ax.imshow(np.random.default_rng(0).random((600, 900, 3)))  # the worst case for a PNG
-    eon.show(fig, "noise", name="00_noise")
+def photographs():
+    """A sheet of two photographs, once as they are and once at an eighth of their size."""
+    photos = eon.photos((160, 112))[:2]
+    coarse = torch.nn.functional.avg_pool2d(photos, 8)
+    return [eon.contact_sheet({"here": photos}), eon.contact_sheet({"coarse": coarse})]
+
+
+def test_figures_with_pictures_are_in_true_colour_and_near_to_what_was_drawn(shown):
+    kinds = []
+    for fig in photographs():
+        drawn = {density: display._drawn(fig, density) for density in display.DENSITIES}
+        eon.show(fig, "two photographs", name="00_two")
+        data, metadata = shown[-1]
+        (kind,) = set(data) - {"text/plain"}
+        kinds.append(kind)
+        stored = base64.b64decode(data[kind])
+        picture = Image.open(io.BytesIO(stored))
+        (exact,) = (page for page in drawn.values() if page.size == picture.size)
+        assert picture.mode == "RGB" and len(stored) <= display.FIGURE_BYTES
+        difference = np.asarray(exact, float) - np.asarray(picture, float)
+        assert 10 * np.log10(255**2 / max(np.mean(difference**2), 1e-9)) >= 45
+        assert display.psnr_of(stored, exact) >= 45, "the white ground does not count"
+        assert metadata == {kind: {"alt": "two photographs"}, "screenshot": "00_two"}
+        assert not plt.fignum_exists(fig.number)
+    assert kinds == ["image/jpeg", "image/png"]
+
+
+def test_what_does_not_fit_is_smaller_and_not_worse(shown):
+    fig, ax = plt.subplots(figsize=(9, 6), layout="none")
+    ax.imshow(np.random.default_rng(0).random((600, 900, 3)))  # the worst case
+    drawn = display._drawn(fig, display.DENSITIES[-1])
+    eon.show(fig, "noise")
+    (kind,) = set(shown[0][0]) - {"text/plain"}
+    stored = base64.b64decode(shown[0][0][kind])
+    assert Image.open(io.BytesIO(stored)).size == drawn.size
+    assert display.psnr_of(stored, drawn) >= display.PSNR
+
+
+def test_charts_are_svg_with_a_picture_for_who_shows_none(shown):
+    fig, ax = plt.subplots()
+    eon.curves({"V1": ([1, 2, 3], [3, 2, 1])}, "step", "loss", ax, marker="o")
+    drawn = display._drawn(fig, display.CHART_DENSITY)
+    eon.show(fig, "a line that falls", name="00_line")
     data, metadata = shown[0]
-    png = base64.b64decode(data["image/png"])
-    assert len(png) <= 150_000 and Image.open(io.BytesIO(png)).width > 200
-    assert metadata == {"image/png": {"alt": "noise"}, "screenshot": "00_noise"}
-    assert not plt.fignum_exists(fig.number)
+    assert data["image/svg+xml"].startswith("<svg") and "V1" in data["image/svg+xml"]
+    assert display.psnr_of(base64.b64decode(data["image/png"]), drawn) >= display.PSNR
+    assert data["text/plain"] == "Figure: a line that falls"
+    assert metadata["image/svg+xml"] == metadata["image/png"] == {"alt": "a line that falls"}
+    assert metadata["screenshot"] == "00_line"
 
 
 def test_tables_escape_and_link(shown):
