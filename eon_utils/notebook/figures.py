@@ -55,7 +55,7 @@ def contact_sheet(
     """
     columns = min(most, _longest(rows))
     aspect = _aspect(rows)
-    width = _picture_width(len(rows), columns, aspect, area=24)
+    width = _picture_width(len(rows), columns, aspect, area=20)
     names = max(0.9, 0.3 + 0.09 * max(map(len, rows)))
     gap = 0.05 if against is None else 0.24
     size = (width * columns + names, len(rows) * (width * aspect + gap) + 0.3)
@@ -225,13 +225,13 @@ def _draw_picture(ax: Axes, picture: Tensor, width: float = math.inf) -> None:
 
 
 def _kernel(pixels: int, width: float) -> str:
-    """How a picture is scaled: enlarged ones keep their pixels, reduced ones get no jagged edges.
+    """How a picture is scaled: at twice its size or more each pixel shows, else no jagged edges.
 
     Args:
         pixels: in a row of the picture.
         width: in inches.
     """
-    return "nearest" if pixels <= width * DENSITIES[-1] else "hamming"
+    return "nearest" if width * DENSITIES[-1] >= 2 * pixels else "hamming"
 
 
 def _pixels(picture: Tensor) -> np.ndarray:

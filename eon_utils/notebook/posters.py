@@ -32,7 +32,7 @@ PREDICTED = "#7a4fd0"
 DARK = "#222"
 GRAY = "#444"
 
-POSTER_BYTES = 110_000  # if a poster fits with pictures of one of these widths, in pixels:
+POSTER_BYTES = 100_000  # if a poster fits with pictures of one of these widths, in pixels:
 WIDTHS = (160, 140, 120, 104, 88, 72, 64, 56, 48, 40, 32)
 
 # Of posters of photographs, in pixels.
