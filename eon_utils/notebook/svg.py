@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -11,7 +12,11 @@ from matplotlib.figure import Figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "eye of newt", "path.simplify_threshold": 0.2}
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "eye of newt",
+    "path.simplify_threshold": 0.2,
+}
 # Of the course's figures; Verdana, whose letters are as wide, is where DejaVu is not.
 FONTS = "DejaVu Sans, Verdana, sans-serif"
 POINTS_PER_PIXEL = 0.75  # of CSS
