@@ -1,7 +1,7 @@
 """The committed notebooks: their form, their freshness, whether they say what they said."""
 
 import ast
-import base64
+import io
 import re
 import statistics
 import subprocess
@@ -12,12 +12,14 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 from eon_utils.course import pages, pictures, publish
 from eon_utils.course.ledger import read_ledger
-from eon_utils.course.outputs import VIEW, images, outputs
+from eon_utils.course.outputs import VIEW, alt_of, images, kind_of, outputs, picture_of
 from eon_utils.course.parameters import parameters
 from eon_utils.course.widgets import ALL_BYTES, FILE_BYTES, FOLDER, KEY, restore_widgets
+from eon_utils.notebook.display import COARSENESS, SUFFIXES
 
 NAMES = (
     "00_start_here",
@@ -87,11 +89,22 @@ def test_committed_form(nb, path):
     assert clean == nb, "run: python -m eon_utils notebooks --clean-only"
 
 
-def test_pictures_are_small_and_described(nb):
+def test_pictures_are_as_drawn_and_described(nb):
+    """Charts are SVG; photographs are in true colour, and JPEGs of full colour resolution."""
     for output in images(nb):
-        said = output.metadata.get("image/png", {}).get("alt", "")
+        said = alt_of(output)
         assert len(said) >= 20, f"no alt text, or one that says nothing: {said!r}"
-        assert len(base64.b64decode(output.data["image/png"])) <= 150_000, said
+        still = picture_of(output)
+        if kind_of(output) == "image/svg+xml":
+            assert len(still) <= 60_000, said
+            assert "<image" not in output.data["image/svg+xml"], said
+            continue
+        with Image.open(io.BytesIO(still)) as picture:
+            assert picture.mode == "RGB", said
+            if picture.format == "JPEG":
+                assert get_sampling(picture) == 0, said
+                steps = [step for table in picture.quantization.values() for step in table]
+                assert max(steps) <= max(COARSENESS) / 4 + 1, f"coarser than drawn: {said}"
 
 
 def test_kept_widgets_are_whole_and_small(nb, path):
@@ -180,9 +193,11 @@ def test_screenshots_are_those_of_the_notebooks(repo):
     for path in folder.glob("*.ipynb"):
         for output in images(nbformat.read(path, as_version=4)):
             if name := output.metadata.get("screenshot"):
-                assert f"{name}.png" not in named, f"two outputs are named {name}"
-                named[f"{name}.png"] = base64.b64decode(output.data["image/png"])
-    saved = {path.name: path.read_bytes() for path in (repo / "screenshots").glob("*.png")}
+                file = f"{name}{SUFFIXES[kind_of(output)]}"
+                assert file not in named, f"two outputs are named {name}"
+                named[file] = picture_of(output)
+    stills = pictures.stills(repo / "screenshots").values()
+    saved = {path.name: path.read_bytes() for path in stills}
     assert saved == named, "run: make screenshots"
 
 
@@ -191,14 +206,12 @@ def ledger(repo):
     return read_ledger(repo / "data" / "ledger.json")
 
 
-def test_small_pictures_are_parts_of_the_screenshots(repo, tmp_path):
+def test_small_pictures_are_parts_of_the_screenshots(repo):
+    saved = pictures.stills(repo / "screenshots")
+    small = pictures.stills(repo / pictures.SMALL)
     for lesson, (name, box) in pictures.PARTS.items():
-        fresh = tmp_path / f"{lesson}.png"
-        pictures.small_picture(repo / "screenshots" / f"{name}.png", box).save(fresh)
-        with Image.open(fresh) as made, Image.open(repo / pictures.SMALL / fresh.name) as saved:
-            assert made.convert("RGB").tobytes() == saved.convert("RGB").tobytes(), (
-                "run: make screenshots"
-            )
+        part = pictures.small_picture(saved[name], box)
+        assert part == small[lesson].read_bytes(), "run: make screenshots"
 
 
 def test_a_scrubber_moves_in_the_readme(repo):

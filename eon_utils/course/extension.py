@@ -11,7 +11,7 @@ import html
 import json
 import posixpath
 import re
-from base64 import b64decode
+from base64 import b64encode
 from collections.abc import Container, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,7 +25,16 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
-from eon_utils.course.outputs import STATE, VIEW, inserted, outputs
+from eon_utils.course.outputs import (
+    STATE,
+    VIEW,
+    alt_of,
+    images,
+    inserted,
+    kind_of,
+    outputs,
+    picture_of,
+)
 from eon_utils.course.widgets import restore_widgets
 
 log = logging.getLogger(__name__)
@@ -119,18 +128,12 @@ def drop_code_styles(nb: NotebookNode) -> None:
             output.data["text/html"] = re.sub(r"<style>.*?</style>", "", markup, flags=re.S)
 
 
-def alt_of(output: NotebookNode) -> str:
-    """The alternative text of a picture; MyST-NB does not read it."""
-    return output.get("metadata", {}).get("image/png", {}).get("alt", "")
-
-
 def picture_alts(nb: NotebookNode) -> dict[str, str]:
-    """Alternative texts by the names that MyST-NB gives the pictures' files."""
+    """Alternative texts, which MyST-NB does not read, by its names for the pictures' files."""
     alts = {}
-    for output in outputs(nb):
-        png = output.get("data", {}).get("image/png")
-        if png and alt_of(output):
-            alts[hashlib.sha256(b64decode(png)).hexdigest()] = alt_of(output)
+    for output in images(nb):
+        if alt_of(output):
+            alts[hashlib.sha256(picture_of(output)).hexdigest()] = alt_of(output)
     return alts
 
 
@@ -155,13 +158,15 @@ def take_widgets(nb: NotebookNode) -> None:
             store["esm"][esm], store["css"][style] = source, css
             state = {k: v for k, v in state.items() if not k.startswith("_")}
             store["models"][key] = {"esm": esm, "state": state, "buffers": model.get("buffers", [])}
-            png = output.data.get("image/png", "").replace("\n", "")
-            alt = html.escape(alt_of(output))
-            poster = f'<img src="data:image/png;base64,{png}" alt="{alt}">' if png else ""
+            poster = ""
+            if kind := kind_of(output):
+                data = b64encode(picture_of(output)).decode()
+                alt = html.escape(alt_of(output))
+                poster = f'<img src="data:{kind};base64,{data}" alt="{alt}">'
             place = f'<div class="eon-widget" data-model="{key}">{poster}</div>'
             output.data = NotebookNode({"text/html": place})
             last = output
-        elif not {"image/png", "text/html"} & set(output.data):
+        elif not kind_of(output) and "text/html" not in output.data:
             output.data = NotebookNode({"text/html": f"<p>{NO_KERNEL}</p>"})
     if last:
         text = json.dumps(store).replace("<", "\\u003c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 
 from markdown_it import MarkdownIt
@@ -10,10 +11,10 @@ from nbformat import NotebookNode
 
 from eon_utils.course.ledger import Row
 from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LEDGER_MIME, NOT_HERE, OPEN
+from eon_utils.notebook.display import SUFFIXES
 
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
-STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def outputs(nb: NotebookNode) -> Iterator[NotebookNode]:
@@ -23,10 +24,28 @@ def outputs(nb: NotebookNode) -> Iterator[NotebookNode]:
 
 
 def images(nb: NotebookNode) -> Iterator[NotebookNode]:
-    """Outputs of a notebook that carry a PNG, in order."""
+    """Outputs of a notebook that carry a picture, in order."""
     for output in outputs(nb):
-        if "image/png" in output.get("data", {}):
+        if kind_of(output):
             yield output
+
+
+def kind_of(output: NotebookNode) -> str:
+    """The MIME type of an output's picture, the best one where it has several; "" without one."""
+    data = output.get("data", {})
+    return next((kind for kind in SUFFIXES if kind in data), "")
+
+
+def alt_of(output: NotebookNode) -> str:
+    """The alternative text of an output's picture."""
+    return output.get("metadata", {}).get(kind_of(output), {}).get("alt", "")
+
+
+def picture_of(output: NotebookNode) -> bytes:
+    """An output's picture as a file."""
+    kind = kind_of(output)
+    written = output.data[kind]
+    return written.encode() if kind == "image/svg+xml" else b64decode(written)
 
 
 def ledger_rows(nb: NotebookNode) -> list[Row]:

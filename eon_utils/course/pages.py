@@ -11,7 +11,7 @@ import nbformat
 
 from eon_utils.course.ledger import Row, dense_tables, markdown_table, number
 from eon_utils.course.outputs import title_and_question
-from eon_utils.course.pictures import SMALL, SMALL_WIDTH
+from eon_utils.course.pictures import SMALL, SMALL_WIDTH, stills
 from eon_utils.data.files import whole_file
 
 PLACE = r"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)"
@@ -85,6 +85,7 @@ def renew_pages(root: Path, rows: Sequence[Row]) -> None:
         page = root / name
         if page.exists():
             text = filled(page.read_text(encoding="utf-8"), parts)
+            text = with_suffixes(text, root / "screenshots")
             with whole_file(page) as partial:
                 partial.write_text(text, encoding="utf-8")
 
@@ -104,18 +105,27 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
     return text
 
 
+def with_suffixes(text: str, folder: Path) -> str:
+    """A text whose links to screenshots have the suffixes of the files that are there."""
+    for name, path in stills(folder).items():
+        link = rf"(?<=screenshots/){re.escape(name)}\.(png|jpg|svg)\b"
+        text = re.sub(link, path.name, text)
+    return text
+
+
 def lesson_table(root: Path, rows: Sequence[Row]) -> str:
     """A line a notebook: number and link, a picture, the question it asks, how long it takes."""
     took = {row["phase"]: row["value"] for row in rows if row["metric"] == "notebook"}
     room = "&nbsp;" * 17  # without it a picture in a table gives way to text
     lines = [f"| lesson{room} | the question | min |", "|---|---|---:|"]
+    small = stills(root / SMALL)
     for path in lessons(root):
         _, question = title_and_question(nbformat.read(path, as_version=4), path.stem)
         phase = path.name[:2]
-        picture = f"{SMALL}/{phase}.png"
-        shown = f' <img src="{picture}" width="{SMALL_WIDTH}" align="center" alt="">'
-        if not (root / picture).exists():
-            shown = ""
+        shown = ""
+        if phase in small:
+            file = f"{SMALL}/{small[phase].name}"
+            shown = f' <img src="{file}" width="{SMALL_WIDTH}" align="center" alt="">'
         minutes = f"{took[phase] / 60:.1f}" if phase in took else ""
         lines.append(f"| [{phase}](notebooks/{path.name}){shown} | {question} | {minutes} |")
     return "\n".join(lines)

@@ -12,8 +12,9 @@ import nbformat
 from nbformat import NotebookNode
 from PIL import Image, ImageDraw
 
-from eon_utils.course.outputs import STATE, VIEW, images, outputs
+from eon_utils.course.outputs import STATE, VIEW, images, kind_of, outputs, picture_of
 from eon_utils.data.files import whole_file
+from eon_utils.notebook.display import SUFFIXES, mime_of, true_colour
 from eon_utils.notebook.posters import font
 
 SMALL = "screenshots/small"
@@ -43,7 +44,9 @@ QUALITY = 70
 
 
 def save_screenshots(root: Path, notebooks: Iterable[Path]) -> None:
-    """Write named outputs as screenshots/NAME.png, and the small ones; remove all other PNGs.
+    """Write named outputs as screenshots/NAME, and the small ones; remove all other stills.
+
+    The suffix of a name is that of the picture's kind: .svg, .png or .jpg.
 
     Args:
         root: of the course.
@@ -52,30 +55,36 @@ def save_screenshots(root: Path, notebooks: Iterable[Path]) -> None:
     folder = root / "screenshots"
     small = root / SMALL
     small.mkdir(parents=True, exist_ok=True)
-    stale = {*folder.glob("*.png"), *small.glob("*.png")}
+    stale = {*stills(folder).values(), *stills(small).values()}
     for path in notebooks:
         for output in images(nbformat.read(path, as_version=4)):
             if name := output.metadata.get("screenshot"):
-                picture = folder / f"{name}.png"
-                picture.write_bytes(b64decode(output.data["image/png"]))
+                picture = folder / f"{name}{SUFFIXES[kind_of(output)]}"
+                picture.write_bytes(picture_of(output))
                 stale.discard(picture)
     for picture in stale:
         picture.unlink()
+    saved = stills(folder)
     for lesson, (name, box) in PARTS.items():
-        picture = folder / f"{name}.png"
-        if picture.exists():
-            small_picture(picture, box).save(small / f"{lesson}.png", optimize=True)
+        if name in saved:
+            part = small_picture(saved[name], box)
+            (small / f"{lesson}{SUFFIXES[mime_of(part)]}").write_bytes(part)
 
 
-def small_picture(picture: Path, box: tuple[float, float, float, float]) -> Image.Image:
-    """A part of a picture, for a table; `box` is in shares of its width and height."""
+def stills(folder: Path) -> dict[str, Path]:
+    """The still pictures in a folder, by their names without suffix."""
+    return {path.stem: path for path in folder.glob("*.*") if path.suffix in SUFFIXES.values()}
+
+
+def small_picture(picture: Path, box: tuple[float, float, float, float]) -> bytes:
+    """A part of a picture as a file, for a table; `box` is in shares of its width and height."""
     image = Image.open(picture).convert("RGB")
     left, top, right, bottom = box
     pixels = (left * image.width, top * image.height, right * image.width, bottom * image.height)
     part = image.crop(tuple(round(edge) for edge in pixels))  # pyright: ignore
     width = 2 * SMALL_WIDTH
     part = part.resize((width, round(width * part.height / part.width)), Image.Resampling.LANCZOS)
-    return part.quantize(128)
+    return true_colour(part)
 
 
 # --- the one that moves ---

@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 import tempfile
-from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 from eon_utils.config import REPOSITORY, ROOT
 from eon_utils.course.extension import STATIC, as_text
 from eon_utils.course.ledger import Row, dense_tables, duration, markdown_table, read_ledger
-from eon_utils.course.outputs import count_claims, images, title_and_question
+from eon_utils.course.outputs import count_claims, images, picture_of, title_and_question
 from eon_utils.course.widgets import FOLDER
+from eon_utils.notebook.display import SUFFIXES, mime_of
 
 NOTES = ("notebooks", "data", "eon_utils/models/weights")  # whose Markdown files are pages, too
 PICTURES = {".gif", ".jpeg", ".jpg", ".png", ".svg", ".webp"}
@@ -126,9 +126,11 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
         shutil.copy(path, source / "notebooks")
         nb = nbformat.read(path, as_version=4)
         titles[path.name[:2]] = title_and_question(nb, path.stem)[0]
+        file = ""
         if picture := cover(nb):
-            (source / "covers" / f"{path.stem}.png").write_bytes(picture)
-        cards.append(card(nb, path.stem, bool(picture), minutes(rows, path.name[:2])))
+            file = f"covers/{path.stem}{SUFFIXES[mime_of(picture)]}"
+            (source / file).write_bytes(picture)
+        cards.append(card(nb, path.stem, file, minutes(rows, path.name[:2])))
     (source / "results.md").write_text(results(rows, titles), encoding="utf-8")
     committed = notebooks[0].parent == root / "notebooks"
     copy_pages(root, source, ("RESULTS.md", "GUIDE.md") if committed else ("GUIDE.md",))
@@ -153,7 +155,7 @@ def cover(nb: NotebookNode) -> bytes | None:
     named = [output for output in pictures if output.metadata.get("screenshot")]
     named.sort(key=lambda output: not output.metadata.screenshot.endswith("_scrubber"))
     best = next(iter(named or pictures), None)
-    return b64decode(best.data["image/png"]) if best else None
+    return picture_of(best) if best else None
 
 
 def minutes(rows: Sequence[Row], phase: str) -> str:
@@ -162,14 +164,14 @@ def minutes(rows: Sequence[Row], phase: str) -> str:
     return duration(times[-1]["value"]) if times else ""
 
 
-def card(nb: NotebookNode, name: str, picture: bool, took: str) -> str:
+def card(nb: NotebookNode, name: str, picture: str, took: str) -> str:
     """What the index says of a notebook: title, question, picture, status, time, claims, error."""
     title, question = title_and_question(nb, name)
     eon = nb.metadata.get("eon", {})
     known = [eon.get("status", ""), took and f"{took} to run", count_claims(nb)]
     lines = [f":::{{grid-item-card}} {as_text(title)}"]
     lines += [f":link: notebooks/{name}", ":link-type: doc"]
-    lines += [f":img-top: covers/{name}.png", ":img-alt:"] if picture else []
+    lines += [f":img-top: {picture}", ":img-alt:"] if picture else []
     lines += ["", as_text(question)]
     if eon.get("error"):
         lines += ["", as_text(eon["error"]["message"])]

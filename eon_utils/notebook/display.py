@@ -6,13 +6,20 @@ import base64
 import html
 import inspect
 import io
-from collections.abc import Iterable, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from IPython.display import Code, display
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.image import AxesImage
+from PIL import Image, ImageFile
+
+from eon_utils.notebook.svg import svg_of
 
 STYLE = {  # of all figures: set here, since the claims of a notebook load this before it draws
     "figure.facecolor": "white",
@@ -30,51 +37,95 @@ STYLE = {  # of all figures: set here, since the claims of a notebook load this 
 }
 plt.style.use(STYLE)
 
-PNG_BYTES = 150_000  # of a picture in a notebook, at most
-# (share of the size, number of colours) that a figure is left with, in turn, until it fits.
-# Colours give way before pixels.
-SMALLER = [
-    (1.0, 256),
-    (1.0, 128),
-    (1.0, 64),
-    (0.85, 128),
-    (0.85, 64),
-    (0.7, 128),
-    (0.7, 64),
-    (0.5, 64),
-    (0.35, 64),
-]
+PSNR = 45.0  # dB: how near a stored picture is to what was drawn, at least
+FIGURE_BYTES = 80_000  # of a figure with pictures, if it fits at one of these:
+DENSITIES = (110, 100, 90, 80, 72)  # dots per inch; at the last one small text is still legible
+CHART_DENSITY = 80
+COARSENESS = range(4, 49)  # of a JPEG, in quarters
+SUFFIXES = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
 
 MimeBundle = tuple[dict[str, Any], dict[str, Any]]  # data by MIME type, and metadata
 
 
 def show(fig: Figure, alt: str, name: str = "") -> None:
-    """Display a figure as a PNG of at most 150 kB, and close it.
+    """Display a figure and close it: a chart as SVG, one with pictures in it as PNG or JPEG.
 
     Args:
         fig: the figure.
         alt: what it shows, in words: for those who do not see it.
         name: of the screenshot that it becomes too; none without a name.
     """
-    png = _png_of(fig)
+    bundle: MimeBundle = ({}, {})
+    if fig.findobj(AxesImage):
+        still = still_picture(partial(_drawn, fig), DENSITIES, FIGURE_BYTES)
+    else:
+        still = svg_of(fig, alt).encode()
+        # JupyterLab shows no SVG in notebooks that it does not trust, such as a fresh clone's.
+        chart = _drawn(fig, CHART_DENSITY).quantize(256, dither=Image.Dither.NONE)
+        bundle = with_still(bundle, image_bytes(chart, "PNG", optimize=True), "", alt, "")
     plt.close(fig)
-    data, metadata = with_still(({}, {}), png, f"Figure: {alt}", alt, name)
+    data, metadata = with_still(bundle, still, f"Figure: {alt}", alt, name)
     display(data, metadata=metadata, raw=True)
 
 
-def _png_of(fig: Figure) -> bytes:
+def _drawn(fig: Figure, density: int) -> Image.Image:
     file = io.BytesIO()
-    fig.savefig(file, dpi=fig.get_dpi())
-    png = file.getvalue()
-    image = Image.open(file).convert("RGB")
-    for scale, colours in SMALLER:
-        if len(png) <= PNG_BYTES:
+    fig.savefig(file, format="png", dpi=density)
+    return Image.open(file).convert("RGB")
+
+
+def still_picture(draw: Callable[[int], Image.Image], sizes: Sequence[int], most: int) -> bytes:
+    """A picture as a file, as large as its bytes allow.
+
+    Args:
+        draw: makes the picture of a size.
+        sizes: to try, the largest first; the last one is taken whatever its bytes.
+        most: bytes.
+
+    Returns:
+        A PNG or a JPEG (see `true_colour`).
+    """
+    still = true_colour(draw(sizes[0]))
+    tried = sizes[0]
+    for size in sizes[1:]:
+        if len(still) <= most:
             break
-        size = (round(image.width * scale), round(image.height * scale))
-        smaller = image.resize(size, Image.Resampling.LANCZOS)
-        smaller = smaller.quantize(colours, dither=Image.Dither.NONE)
-        png = image_bytes(smaller, "PNG", optimize=True)
-    return png
+        # Bytes fall no faster than pixels: what would still be too large is not drawn.
+        if len(still) * (size / tried) ** 2 <= most or size == sizes[-1]:
+            still = true_colour(draw(size))
+            tried = size
+    return still
+
+
+def true_colour(image: Image.Image) -> bytes:
+    """A picture as a file: an exact PNG, or a JPEG within 45 dB where that is smaller."""
+    image = image.convert("RGB")
+    png = image_bytes(image, "PNG", optimize=True)
+    # Of ever coarser ones the last that is near enough.
+    found = bisect_right(COARSENESS, -PSNR, key=lambda step: -psnr_of(_jpeg(image, step), image))
+    if found == 0:
+        return png
+    jpeg = _jpeg(image, COARSENESS[found - 1], optimize=True, progressive=True)
+    return min(png, jpeg, key=len)
+
+
+def _jpeg(image: Image.Image, coarseness: int, **options: bool) -> bytes:
+    """A JPEG with colours at full resolution, its numbers in steps of `coarseness` / 4.
+
+    One step for all frequencies loses least for its bytes, where the error counts and not the eye.
+    """
+    steps = [(coarseness + index % 4) // 4 for index in range(64)]
+    # Pillow gives up where an optimised JPEG is larger than its buffer.
+    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 4 * image.width * image.height)
+    return image_bytes(image, "JPEG", qtables=[steps, steps], subsampling=0, **options)
+
+
+def psnr_of(stored: bytes, drawn: Image.Image) -> float:
+    """How near a stored picture is to what was drawn: PSNR in dB, peak 255."""
+    exact = np.asarray(drawn.convert("RGB"), dtype=np.float32)
+    near = np.asarray(Image.open(io.BytesIO(stored)).convert("RGB"), dtype=np.float32)
+    error = float(np.mean((exact - near) ** 2))
+    return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def image_bytes(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: ANN401
@@ -84,12 +135,14 @@ def image_bytes(image: Image.Image, format: str, **options: Any) -> bytes:  # no
     return file.getvalue()
 
 
-def with_still(bundle: MimeBundle, png: bytes, text: str, alt: str, name: str | None) -> MimeBundle:
+def with_still(
+    bundle: MimeBundle, still: bytes, text: str, alt: str, name: str | None
+) -> MimeBundle:
     """Add a still picture to what a notebook keeps of an output.
 
     Args:
         bundle: data by MIME type, and metadata.
-        png: the picture.
+        still: the picture, as SVG, PNG or JPEG.
         text: what stands for it where there are no pictures.
         alt: its alternative text.
         name: of the screenshot that it becomes too, if it has one.
@@ -98,11 +151,20 @@ def with_still(bundle: MimeBundle, png: bytes, text: str, alt: str, name: str | 
         The same with the picture.
     """
     data, metadata = bundle
-    data = data | {"text/plain": text, "image/png": base64.b64encode(png).decode()}
-    metadata = metadata | {"image/png": {"alt": alt}}
+    kind = mime_of(still)
+    written = still.decode() if kind == "image/svg+xml" else base64.b64encode(still).decode()
+    data = data | {"text/plain": text, kind: written}
+    metadata = metadata | {kind: {"alt": alt}}
     if name:
         metadata["screenshot"] = name
     return data, metadata
+
+
+def mime_of(still: bytes) -> str:
+    """The MIME type of a picture: SVG, PNG or JPEG."""
+    if still.startswith(b"<svg"):
+        return "image/svg+xml"
+    return "image/png" if still.startswith(b"\x89PNG") else "image/jpeg"
 
 
 def show_source(*things: Any) -> None:  # noqa: ANN401

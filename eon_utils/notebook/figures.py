@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.utils import flow_to_image
 
 from eon_utils.evaluation.metrics import psnr
-from eon_utils.notebook.display import table
+from eon_utils.notebook.display import DENSITIES, table
 
 # Okabe & Ito 2008
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -55,14 +55,14 @@ def contact_sheet(
     """
     columns = min(most, _longest(rows))
     aspect = _aspect(rows)
-    width = _picture_width(len(rows), columns, aspect, area=24)
+    width = _picture_width(len(rows), columns, aspect, area=20)
     names = max(0.9, 0.3 + 0.09 * max(map(len, rows)))
     gap = 0.05 if against is None else 0.24
     size = (width * columns + names, len(rows) * (width * aspect + gap) + 0.3)
     fig, axes = _grid(rows, titles, columns, size)
     for row, pictures in zip(axes, rows.values(), strict=True):
         for ax, picture in zip(row, pictures, strict=False):
-            _draw_picture(ax, picture)
+            _draw_picture(ax, picture, width)
         if against is not None:
             levels = psnr(pictures, against[: len(pictures)]).tolist()
             for ax, level in zip(row, levels, strict=False):
@@ -92,7 +92,8 @@ def heat_sheet(
     drawn = None
     for row, maps in zip(axes, rows.values(), strict=True):
         for ax, values in zip(row, maps.cpu().numpy(), strict=False):
-            drawn = ax.imshow(values, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+            kernel = _kernel(values.shape[-1], width)
+            drawn = ax.imshow(values, cmap="viridis", vmin=0, vmax=top, interpolation=kernel)
     if drawn:
         fig.colorbar(drawn, ax=axes, shrink=0.8, pad=0.015, label=label)
     return fig
@@ -218,8 +219,19 @@ def _bare(ax: Axes) -> None:
         spine.set_visible(False)
 
 
-def _draw_picture(ax: Axes, picture: Tensor) -> None:
-    ax.imshow(_pixels(picture), interpolation="nearest")
+def _draw_picture(ax: Axes, picture: Tensor, width: float = math.inf) -> None:
+    """A picture, in a place of this width in inches."""
+    ax.imshow(_pixels(picture), interpolation=_kernel(picture.shape[-1], width))
+
+
+def _kernel(pixels: int, width: float) -> str:
+    """How a picture is scaled: at twice its size or more each pixel shows, else no jagged edges.
+
+    Args:
+        pixels: in a row of the picture.
+        width: in inches.
+    """
+    return "nearest" if width * DENSITIES[-1] >= 2 * pixels else "hamming"
 
 
 def _pixels(picture: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from eon_utils.notebook.display import MimeBundle, with_still
-from eon_utils.notebook.posters import FilmRow, film_strips, frame_captions, small_png
+from eon_utils.notebook.posters import FilmRow, film_strips, frame_captions, still_page
 from eon_utils.notebook.sprites import (
     CSS,
     PAD,
@@ -101,7 +101,7 @@ def show_clip(
     titles = [str(title) for title in titles][:CLIPS]
     rows = {label: films[:CLIPS] for label, films in rows.items()}
     alt = alt or _description(rows, given)
-    poster = small_png(lambda width: _film_strip(rows, titles, given, width), film=True)
+    poster = still_page(lambda width: _film_strip(rows, titles, given, width))
     if player:
         widget = _player(rows, titles, height, {"given": given, "fps": fps, "alt": alt})
         widget.poster = poster

@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from eon_utils.notebook.display import PNG_BYTES, image_bytes
+from eon_utils.notebook.display import still_picture
 from eon_utils.notebook.histories import (
     context_frames,
     is_film,
@@ -32,18 +32,8 @@ PREDICTED = "#7a4fd0"
 DARK = "#222"
 GRAY = "#444"
 
-# (width of one picture, number of colours) of a poster, best first: colours give way first.
-SIZES = [
-    (160, 128),
-    (140, 128),
-    (120, 96),
-    (104, 64),
-    (88, 32),
-    (64, 16),
-    (64, 8),
-    (48, 8),
-    (32, 8),
-]
+POSTER_BYTES = 100_000  # if a poster fits with pictures of one of these widths, in pixels:
+WIDTHS = (160, 140, 120, 104, 88, 72, 64, 56, 48, 40, 32)
 
 # Of posters of photographs, in pixels.
 PHOTO_PAGE = 1020  # width
@@ -72,35 +62,21 @@ def poster(named: dict[str, History], metric: str = "loss", axis: str = "step") 
         axis: what the slider moves over.
 
     Returns:
-        A PNG: five steps, log-spaced, and the target; of films three steps under their target.
+        A PNG or a JPEG: five steps, log-spaced, and the target; of films three steps under their
+        target.
     """
     film = is_film(next(iter(named.values())))
     draw = _films_page if film else _photos_page
-    return small_png(lambda width: draw(named, metric, axis, width), film)
+    return still_page(lambda width: draw(named, metric, axis, width))
 
 
-def small_png(draw: Callable[[int], Image.Image], film: bool = False) -> bytes:
-    """A PNG with a palette, at most 150 kB: first colours give way, then pixels.
+def still_page(draw: Callable[[int], Image.Image]) -> bytes:
+    """A page as PNG or JPEG, with pictures as large as its bytes allow.
 
     Args:
         draw: makes a page of the width of one picture on it.
-        film: its many pictures share a palette, which is then made with more care.
     """
-    sizes = [(160, 256), *SIZES] if film else SIZES
-    png = b""
-    for width, colours in sizes:
-        page = draw(width)
-        if film:
-            ninth = (page.width // 3, page.height // 3)  # every ninth pixel is enough to choose by
-            sample = page.resize(ninth, Image.Resampling.NEAREST)
-            palette = sample.quantize(colours, kmeans=1)
-            page = page.quantize(palette=palette, dither=Image.Dither.NONE)
-        else:
-            page = page.quantize(colours)
-        png = image_bytes(page, "PNG", optimize=True)
-        if len(png) <= PNG_BYTES:
-            break
-    return png
+    return still_picture(draw, WIDTHS, POSTER_BYTES)
 
 
 @cache

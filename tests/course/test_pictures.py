@@ -1,6 +1,7 @@
 """The pictures beside the notebooks: small ones, and the scrubber that moves in the README."""
 
 import base64
+import io
 
 import nbformat
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import Image
 from eon_utils.__main__ import main
 from eon_utils.course import pictures
 from eon_utils.course.outputs import STATE, VIEW
+from eon_utils.course.pages import renew_pages
+from eon_utils.notebook.display import image_bytes, with_still
 from eon_utils.notebook.scrubber import scrub
 from eon_utils.training.history import History
 
@@ -88,6 +91,41 @@ def test_small_pictures_are_parts(tmp_path):
     half = Image.new("RGB", (100, 40), "red")
     half.paste("blue", (50, 0, 100, 40))
     half.save(tmp_path / "half.png")
-    small = pictures.small_picture(tmp_path / "half.png", (0.5, 0, 1, 1)).convert("RGB")
+    part = pictures.small_picture(tmp_path / "half.png", (0.5, 0, 1, 1))
+    small = Image.open(io.BytesIO(part))
     assert small.size == (2 * pictures.SMALL_WIDTH, round(2 * pictures.SMALL_WIDTH * 40 / 50))
-    assert small.getpixel((3, 3)) == (0, 0, 255)
+    assert small.mode == "RGB" and small.getpixel((3, 3)) == (0, 0, 255)
+
+
+def output(picture, name):
+    """An output that shows a picture and is a screenshot."""
+    data, metadata = with_still(({}, {}), picture, "a figure", "what it shows", name)
+    return new_output("display_data", data, metadata=metadata)
+
+
+def test_screenshots_are_called_by_their_kind(tmp_path):
+    grey = Image.new("RGB", (40, 30), "grey")
+    shown = {
+        "07_chart": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "07_frames": image_bytes(grey, "PNG"),
+        "07_photos": image_bytes(grey, "JPEG"),
+    }
+    outputs = [output(picture, name) for name, picture in shown.items()]
+    path = tmp_path / "notebooks" / "07_own.ipynb"
+    path.parent.mkdir()
+    nbformat.write(new_notebook(cells=[new_code_cell("", outputs=outputs)]), path)
+    folder = tmp_path / "screenshots"
+    folder.mkdir()
+    (folder / "07_photos.png").write_bytes(b"of another kind, once")
+    page = tmp_path / "RESULTS.md"
+    page.write_text("![a](screenshots/07_chart.png) ![b](screenshots/07_photos.png) 07_chart.png")
+    pictures.save_screenshots(tmp_path, [path])
+    renew_pages(tmp_path, [])
+    assert {file.name: file.read_bytes() for file in folder.glob("*.*")} == {
+        "07_chart.svg": shown["07_chart"],
+        "07_frames.png": shown["07_frames"],
+        "07_photos.jpg": shown["07_photos"],
+    }
+    assert page.read_text() == (
+        "![a](screenshots/07_chart.svg) ![b](screenshots/07_photos.jpg) 07_chart.png"
+    )

@@ -1,25 +1,70 @@
-"""What a cell puts on the page: pictures within their budget, and tables."""
+"""What a cell puts on the page: charts, pictures near to what was drawn, and tables."""
 
 import base64
 import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from PIL import Image
 
 import eon_utils as eon
 from eon_utils.notebook import display
 
 
-def test_figures_fit_their_budget_and_carry_their_words(shown):
-    fig, ax = plt.subplots(figsize=(9, 6))
-    ax.imshow(np.random.default_rng(0).random((600, 900, 3)))  # the worst case for a PNG
-    eon.show(fig, "noise", name="00_noise")
+def photographs():
+    """A sheet of two photographs, once as they are and once at an eighth of their size."""
+    photos = eon.photos((160, 112))[:2]
+    coarse = torch.nn.functional.avg_pool2d(photos, 8)
+    return [eon.contact_sheet({"here": photos}), eon.contact_sheet({"coarse": coarse})]
+
+
+def test_figures_with_pictures_are_in_true_colour_and_near_to_what_was_drawn(shown):
+    kinds = []
+    for fig in photographs():
+        drawn = {density: display._drawn(fig, density) for density in display.DENSITIES}
+        eon.show(fig, "two photographs", name="00_two")
+        data, metadata = shown[-1]
+        (kind,) = set(data) - {"text/plain"}
+        kinds.append(kind)
+        stored = base64.b64decode(data[kind])
+        picture = Image.open(io.BytesIO(stored))
+        (exact,) = (page for page in drawn.values() if page.size == picture.size)
+        assert picture.mode == "RGB" and len(stored) <= display.FIGURE_BYTES
+        difference = np.asarray(exact, float) - np.asarray(picture, float)
+        assert 10 * np.log10(255**2 / max(np.mean(difference**2), 1e-9)) >= 45
+        assert metadata == {kind: {"alt": "two photographs"}, "screenshot": "00_two"}
+        assert not plt.fignum_exists(fig.number)
+    assert kinds == ["image/jpeg", "image/png"]
+
+
+def test_what_does_not_fit_is_smaller_and_not_worse():
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)  # the worst case
+    pages = {side: Image.fromarray(noise[:side, :side]) for side in (90, 80, 40, 30, 20)}
+    tried = []
+
+    def draw(side):
+        tried.append(side)
+        return pages[side]
+
+    stored = display.still_picture(draw, list(pages), 4_000)
+    assert len(stored) <= 4_000 and display.psnr_of(stored, pages[30]) >= display.PSNR
+    assert tried == [90, 30], "what would be too large is not drawn"
+    stored = display.still_picture(draw, list(pages), 10)
+    assert display.psnr_of(stored, pages[20]) >= display.PSNR, "the last one is taken all the same"
+
+
+def test_charts_are_svg_with_a_picture_for_who_shows_none(shown):
+    fig, ax = plt.subplots()
+    eon.curves({"V1": ([1, 2, 3], [3, 2, 1])}, "step", "loss", ax, marker="o")
+    drawn = display._drawn(fig, display.CHART_DENSITY)
+    eon.show(fig, "a line that falls", name="00_line")
     data, metadata = shown[0]
-    png = base64.b64decode(data["image/png"])
-    assert len(png) <= 150_000 and Image.open(io.BytesIO(png)).width > 200
-    assert metadata == {"image/png": {"alt": "noise"}, "screenshot": "00_noise"}
-    assert not plt.fignum_exists(fig.number)
+    assert data["image/svg+xml"].startswith("<svg") and "V1" in data["image/svg+xml"]
+    assert display.psnr_of(base64.b64decode(data["image/png"]), drawn) >= display.PSNR
+    assert data["text/plain"] == "Figure: a line that falls"
+    assert metadata["image/svg+xml"] == metadata["image/png"] == {"alt": "a line that falls"}
+    assert metadata["screenshot"] == "00_line"
 
 
 def test_tables_escape_and_link(shown):

@@ -12,9 +12,9 @@ from browser import decoded, fake_film, fake_history, film_tile
 from PIL import Image
 
 from eon_utils.notebook import live_panel as panel_module
-from eon_utils.notebook.display import PNG_BYTES
 from eon_utils.notebook.histories import value_at
 from eon_utils.notebook.live_panel import LivePanel, live_panel
+from eon_utils.notebook.posters import POSTER_BYTES
 from eon_utils.notebook.scrubber import encode, scrub
 from eon_utils.notebook.sprites import ATLAS_BYTES, ATLAS_PIXELS, AtlasPacker, side_by_side
 from eon_utils.training.history import History
@@ -55,7 +55,7 @@ def test_budget_holds_for_noise(models):
     runs = {f"V{i}": noisy(1000, 3, (128, 88), i) for i in range(models)}
     scrubber = scrub(runs)
     assert len(scrubber.atlas) <= ATLAS_BYTES
-    assert len(scrubber.poster) <= PNG_BYTES
+    assert len(scrubber.poster) <= 3 * POSTER_BYTES
     assert (
         max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * ATLAS_PIXELS
     )
@@ -115,7 +115,7 @@ def test_mimebundle(history):
     assert metadata["screenshot"] == "02_training"
     assert "V1: loss" in metadata["image/png"]["alt"]
     poster = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-    assert poster.mode == "P" and 600 <= poster.width <= 1100
+    assert poster.mode == "RGB" and 600 <= poster.width <= 1100
     assert "screenshot" not in scrub(history, alt="Three photographs")._repr_mimebundle_()[1]
     assert scrub(history, alt="Three photographs").spec["alt"] == "Three photographs"
 
@@ -164,7 +164,7 @@ def test_what_is_refused(history):
 
 def test_budget_holds_for_noisy_films():
     scrubber = scrub({f"V{i}": noisy_films(1000, 6, 10, 48, i) for i in range(3)})
-    assert len(scrubber.atlas) <= ATLAS_BYTES and len(scrubber.poster) <= PNG_BYTES
+    assert len(scrubber.atlas) <= ATLAS_BYTES and len(scrubber.poster) <= 3 * POSTER_BYTES
     assert (
         max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * ATLAS_PIXELS
     )
@@ -205,7 +205,7 @@ def test_text_and_still_picture_of_films():
         "10 frames as predicted at training steps 0 to 400. V4: loss"
     )
     poster = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-    assert poster.mode == "P" and 600 <= poster.width <= 920 and poster.height <= 960
+    assert poster.mode == "RGB" and 600 <= poster.width <= 920 and poster.height <= 960
     assert scrub(fake_film()).spec["names"] == ["prediction"]
 
 
