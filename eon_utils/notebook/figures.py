@@ -93,7 +93,8 @@ def heat_sheet(
     columns = min(HEAT_COLUMNS, _longest(rows))
     aspect = _aspect(rows)
     width = _picture_width(len(every), columns, aspect, area=17)
-    size = (width * columns + 1.4, len(every) * (width * aspect + 0.06) + 0.35)
+    names = max(0.5, 0.1 + 0.1 * max(map(len, every)))
+    size = (width * columns + names + 0.9, len(every) * (width * aspect + 0.06) + 0.35)
     fig, axes = _grid(every, titles, columns, size)
     for row, shown in zip(axes, pictures.values(), strict=False):
         for ax, picture in zip(row, shown, strict=False):
@@ -465,7 +466,7 @@ def architecture(models: dict[str, nn.Module], images: Tensor, reads: str = "") 
         layers = trace(model, images)
         if reads:
             layers = _stages(layers)
-        blocks = _blocks(layers)
+        blocks = _blocks(layers, slim=bool(reads))
         _draw_blocks(ax, blocks, _by_part(layers) if reads else None)
         if reads:
             _draw_reads(ax, blocks, reads)
@@ -474,7 +475,7 @@ def architecture(models: dict[str, nn.Module], images: Tensor, reads: str = "") 
         _draw_pictures(ax, images[0], model(images[:1])[0], blocks[-1].right + 0.75)
         ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
         ax.set_xlim(-3.05, 15.9)
-        ax.set_ylim(-2.05 if reads else -1.62, 1.85 if reads else 1.72)
+        ax.set_ylim(-2.25 if reads else -1.62, 1.85 if reads else 1.72)
         ax.set_aspect("equal")
         _bare(ax)
     return fig
@@ -502,7 +503,7 @@ class _Block:
         return self.left + self.width / 2
 
 
-def _blocks(layers: Sequence[Layer]) -> list[_Block]:
+def _blocks(layers: Sequence[Layer], slim: bool = False) -> list[_Block]:
     shapes = [layers[0].input_shape, *(layer.output_shape for layer in layers)]
     if len(shapes[0]) == 1:
         tallest = max(shapes[0])
@@ -515,7 +516,7 @@ def _blocks(layers: Sequence[Layer]) -> list[_Block]:
             width = 0.12
             height = 2.0 * (shape[0] / tallest) ** 0.18
         else:
-            width = 0.08 + 0.13 * math.log2(max(shape[0], 2))
+            width = 0.08 + (0.06 if slim else 0.13) * math.log2(max(shape[0], 2))
             height = 2.0 * (shape[-2] / tallest) ** 0.55
         blocks.append(_Block(shape, left, width, height))
         left += 12.4 / (len(shapes) - 1)
@@ -570,7 +571,7 @@ def _draw_blocks(
         for (part, colour), group in groupby(zip(blocks, parts, strict=True), lambda both: both[1]):
             centres = [block.centre for block, _ in group]
             style = {"ha": "center", "va": "top", "fontsize": 10, "fontweight": "bold"}
-            ax.text(sum(centres) / len(centres), -1.72, part, color=colour, **style)
+            ax.text(sum(centres) / len(centres), -1.85, part, color=colour, **style)
     before = None
     free = -math.inf  # where there is room for text
     for block, colour in zip(blocks, colours, strict=True):
