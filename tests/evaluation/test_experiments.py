@@ -81,7 +81,7 @@ def test_judging_the_prior_on_own_videos(run, tmp_path):
 
 def test_judging_transfer_goes_on_where_it_stopped(run, tmp_path):
     video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
-    film = eon.CameraPans(1, 16, 96, train=False).stack()[0]
+    film = eon.CameraPans(1, 60, 96, train=False).stack()[0]
     video_files.write(tmp_path / "a.mp4", list((255 * film).byte().permute(0, 2, 3, 1).numpy()))
     out = tmp_path / "transfer.csv"
     options = ["--steps", "1", "--seeds", "1", "--counts", "2", "--clips", "2", "--out", str(out)]

@@ -125,7 +125,7 @@ def test_camera_clips_are_those_there_are(monkeypatch, tmp_path):
         "generated clips": (8, 8, 3, 32, 32)
     }
     video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
-    film = eon.CameraPans(1, 20, 64, 0).stack()[0]
+    film = eon.CameraPans(1, 60, 64, 0).stack()[0]
     for folder in ("camera", "mine"):
         (tmp_path / folder).mkdir()
         pictures = list((255 * film).byte().permute(0, 2, 3, 1).numpy())
@@ -137,8 +137,8 @@ def test_camera_clips_are_those_there_are(monkeypatch, tmp_path):
     assert list(both) == ["camera video", "your videos"]
     assert all(len(clips) == 1 for clips in both.values())
     world = transfer.video_world(tmp_path / "mine", "mine", 32)
-    assert len(world.clips) == len(world.unseen) == 1
-    assert not torch.equal(world.clips, world.unseen)
+    assert 2 * len(world.clips) <= len(world.clips) + len(world.unseen) <= 10
+    assert not torch.equal(world.clips[:1], world.unseen[:1])
 
 
 def test_a_game_is_judged_by_another_episode():
