@@ -53,6 +53,7 @@ from .models.conv_autoencoder import (
     FramePredictor as FramePredictor,
     rollout as rollout,
 )
+from .models.descriptors import velocity_histogram as velocity_histogram
 from .models.optical_flow import lucas_kanade as lucas_kanade, warp as warp
 from .models.past_fit import PastFit as PastFit, fit_to_past as fit_to_past
 from .models.pca_autoencoder import (

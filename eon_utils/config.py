@@ -39,6 +39,7 @@ def find_root() -> Path:
 ROOT = find_root()
 DATA = ROOT / "data"
 RUNS = ROOT / "runs"
+CAMERA = ROOT.parent / "shared" / "videos" / "val"  # camera clips, no part of the project
 # The address of the repository, such as https://github.com/NAME/eye-of-newt: with it, the pages of
 # the site have buttons that lead there, to Binder and to Colab.
 REPOSITORY = os.environ.get("EON_REPOSITORY", "")

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from nbformat import NotebookNode
 
 from eon_utils.course.ledger import Row
-from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LEDGER_MIME, NOT_HERE, OPEN
+from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LACKING, LEDGER_MIME, NOT_HERE, OPEN
 from eon_utils.notebook.display import SUFFIXES
 
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -62,7 +62,7 @@ def count_claims(nb: NotebookNode) -> str:
     printed = [output.text for output in outputs(nb) if output.output_type == "stream"]
     text = "\n".join(printed)
     counted = []
-    for status in (HOLDS, NOT_HERE, OPEN):
+    for status in (HOLDS, NOT_HERE, LACKING, OPEN):
         count = len(re.findall(rf"^{status}  ", text, re.M))
         if count:
             counted.append(f"{count} {'claims hold' if status == HOLDS else status}")

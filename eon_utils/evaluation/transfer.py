@@ -1,4 +1,7 @@
-"""What phase 6 asks of a prior, and of baselines: a new world, surprise, the frame in between."""
+"""What phase 6 asks of a prior, and of baselines.
+
+A new world, surprise, the frame in between, a damaged frame; on generated clips and camera video.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eon_utils.config import CAMERA
+from eon_utils.data.atari import AtariGames
+from eon_utils.data.sources import SOURCES
+from eon_utils.data.video_folder import video_folder
 from eon_utils.evaluation.baselines import forward_flow
 from eon_utils.evaluation.metrics import EXACT, next_frame_psnr, psnr
 from eon_utils.models.optical_flow import warp, window_mean
@@ -23,10 +30,66 @@ PREDICT_BATCH = 32
 CONTEXT = 5  # frames that a prediction is made from
 EVENT_FRAME = 6  # of a film: in which the event takes place
 DISC_RADIUS = (5, 9)  # pixels of 64, of a new object
+WORLD_FRAMES = CONTEXT + 1  # of a clip of a new world
+OWN_CLIPS = 128  # of your videos, at most, in both halves of a new world
+SPANS = CONTEXT + 3  # frames of a clip to ask several questions about
+MIDDLE = 3  # of such a clip, the frame that is made up or damaged
+INPAINT_RADIUS = 3  # pixels from which a lost one is grown
 
 Predict = Callable[[Tensor], Tensor]  # clips (N, T, 3, H, W) -> the next frames (N, 3, H, W)
+Ahead = Callable[[Tensor, int], Tensor]  # clips, steps -> the next frames (N, steps, 3, H, W)
+Between = Callable[[Tensor, Tensor], Tensor]  # frames before and after -> the one in the middle
 Fill = Callable[[Tensor, Sequence[float]], Tensor]  # clips and their times -> missing frames
 Loss = Callable[[nn.Module, Tensor, int], Tensor]  # model, batch of clips, step -> a scalar
+
+
+class World(NamedTuple):
+    """Clips that a prior has never seen the like of."""
+
+    name: str
+    clips: Tensor  # to learn from, (N, 6, 3, S, S) in [0, 1]
+    unseen: Tensor  # to be judged by, (M, 6, 3, S, S)
+
+
+def game_world(game: str, size: int, count: int, judged: int, seed: int) -> World:
+    """A game: clips to learn from, and as many of another episode as are `judged`.
+
+    Args:
+        game: such as one of `HELD_OUT_GAMES`.
+        size: S, side of the square frames in pixels.
+        count: clips to learn from.
+        judged: clips to be judged by.
+        seed: of the episodes.
+    """
+    clips = []
+    for number, train in ((count, True), (judged, False)):
+        # Its first moments are the same in every episode, so clip 0 is left out.
+        source = AtariGames(number, WORLD_FRAMES, size, seed, start=1, train=train, names=(game,))
+        clips.append(source.stack())
+        seed += 1
+    return World(game, *clips)
+
+
+def video_world(videos: str | Path, name: str, size: int) -> World:
+    """Videos: their first clips to learn from, the others to be judged by.
+
+    Args:
+        videos: a folder, or a file.
+        name: of the world.
+        size: S, side of the square frames in pixels.
+
+    Raises:
+        FileNotFoundError: for a path that does not exist.
+        ValueError: for videos of fewer than two clips of six frames.
+    """
+    clips, _ = video_folder(videos, WORLD_FRAMES, size, limit=OWN_CLIPS)
+    half = len(clips) // 2
+    if not half:
+        raise ValueError(
+            f"videos={str(videos)!r} has one clip of {WORLD_FRAMES} frames; two or more are "
+            "needed: add a video"
+        )
+    return World(name, clips[:half], clips[half:])
 
 
 class LearningCurve(NamedTuple):
@@ -229,6 +292,145 @@ def leave_one_out(fill: Fill, clips: Tensor) -> Tensor:
         level = psnr(filled, clips[:, missing]).clamp(max=EXACT)  # (N,)
         levels.append(level.mean())
     return torch.stack(levels)
+
+
+# --- several questions about the same clips, and a damaged frame ---
+
+
+def camera_clips(
+    videos: str | Path, size: int, count: int, seed: int, frames: int = SPANS
+) -> dict[str, Tensor]:
+    """Clips that no program made, as far as there are any.
+
+    Args:
+        videos: your own, a folder or a file; empty: none.
+        size: S, side of the square frames in pixels.
+        count: clips, at most, shared out evenly among the files.
+        seed: of generated clips.
+        frames: T, frames a clip.
+
+    Returns:
+        Name -> (N, T, 3, S, S) in [0, 1]: "camera video" where the clips are there that are kept
+        beside the project (`CAMERA`), "your videos" where some are named. Where neither is,
+        "generated clips", as many of each source.
+
+    Raises:
+        FileNotFoundError: where your videos do not exist.
+        ValueError: where none of them can be used.
+    """
+    clips = {}
+    if CAMERA.is_dir():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on its files
+            clips["camera video"], _ = video_folder(CAMERA, frames, size, limit=count)
+    if videos:
+        clips["your videos"], _ = video_folder(videos, frames, size, limit=count)
+    if not clips:
+        each = max(count // len(SOURCES), 1)
+        sources = [make(each, frames, size, seed, train=False) for make in SOURCES.values()]
+        clips["generated clips"] = torch.cat([source.stack() for source in sources])
+    return clips
+
+
+def lose_squares(frames: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Damage frames: a square of each, half as wide as the frame, is lost.
+
+    Args:
+        frames: (N, 3, H, W).
+        seed: of the places.
+
+    Returns:
+        The frames, black where they are lost; and where that is, bool (N, 1, H, W).
+    """
+    count, _, height, width = frames.shape
+    rng = np.random.default_rng(seed)
+    side = min(height, width) // 2
+    top = torch.from_numpy(rng.integers(height - side, size=(count, 1, 1, 1), endpoint=True))
+    left = torch.from_numpy(rng.integers(width - side, size=(count, 1, 1, 1), endpoint=True))
+    y = torch.arange(height)[:, None]  # (H, 1)
+    x = torch.arange(width)  # (W,)
+    lost = (y >= top) & (y < top + side) & (x >= left) & (x < left + side)  # (N, 1, H, W)
+    lost = lost.to(frames.device)
+    return frames.masked_fill(lost, 0.0), lost
+
+
+def inpaint(frames: Tensor, lost: Tensor) -> Tensor:
+    """Lost parts, grown over from their rims, without other frames (Telea 2004, by OpenCV).
+
+    Args:
+        frames: (N, 3, H, W) in [0, 1].
+        lost: bool (N, 1, H, W).
+
+    Returns:
+        (N, 3, H, W) in [0, 1].
+    """
+    import cv2
+
+    pixels = (255 * frames).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
+    holes = lost[:, 0].byte().cpu().numpy()  # (N, H, W)
+    grown = [
+        cv2.inpaint(picture, hole, INPAINT_RADIUS, cv2.INPAINT_TELEA)
+        for picture, hole in zip(pixels, holes, strict=True)
+    ]
+    restored = torch.from_numpy(np.stack(grown)).permute(0, 3, 1, 2) / 255
+    return torch.where(lost, restored.to(frames.device), frames)
+
+
+def psnr_where(frames: Tensor, target: Tensor, where: Tensor) -> Tensor:
+    """PSNR in dB of some pixels of each frame, at most 60; (N,).
+
+    Args:
+        frames: (N, 3, H, W) in [0, 1].
+        target: the same shape.
+        where: which pixels count, bool (N, 1, H, W).
+    """
+    squares = (frames - target).square().mean(1, keepdim=True)  # (N, 1, H, W)
+    error = (squares * where).sum((1, 2, 3)) / where.sum((1, 2, 3))
+    return -10 * error.clamp(min=10 ** (-EXACT / 10)).log10()
+
+
+@torch.no_grad()
+def several_questions(
+    ahead: Ahead, between: Between, clips: Tensor, seed: int
+) -> dict[str, Tensor]:
+    """What a method reaches on clips, asked for frames to come, in between and damaged.
+
+    Args:
+        ahead: predicts frames to come, such as `Prior.predict`.
+        between: the frame in the middle between two clips, such as `Prior.between`.
+        clips: (N, T >= 8, 3, H, W) in [0, 1].
+        seed: of the damage.
+
+    Returns:
+        Question -> PSNR in dB, (N,); an exact frame counts as 60. "next" and "third" frame after
+        five; "in between", from two frames on each side; "lost square": of the same frame half the
+        width and height is lost, and made up from its neighbours. There, lost pixels count alone.
+    """
+    target = clips[:, MIDDLE]
+    frames = ahead(clips[:, :CONTEXT], SPANS - CONTEXT)
+    filled = between(clips[:, MIDDLE - 2 : MIDDLE], clips[:, MIDDLE + 1 : MIDDLE + 3])
+    _, lost = lose_squares(target, seed)
+    return {
+        "next": psnr(frames[:, 0], clips[:, CONTEXT]).clamp(max=EXACT),
+        "third": psnr(frames[:, -1], clips[:, SPANS - 1]).clamp(max=EXACT),
+        "in between": psnr(filled, target).clamp(max=EXACT),
+        "lost square": psnr_where(filled, target, lost),
+    }
+
+
+def inpainted(clips: Tensor, seed: int) -> dict[str, Tensor]:
+    """The lost squares of `several_questions`, by `inpaint`: without the neighbours.
+
+    Args:
+        clips: (N, T >= 8, 3, H, W) in [0, 1].
+        seed: of the damage.
+
+    Returns:
+        "lost square" -> PSNR of the lost pixels in dB, (N,).
+    """
+    target = clips[:, MIDDLE]
+    damaged, lost = lose_squares(target, seed)
+    return {"lost square": psnr_where(inpaint(damaged, lost), target, lost)}
 
 
 def to_onnx(network: Prior, clips: Tensor, file: str | Path) -> None:

@@ -303,11 +303,28 @@ class Prior(nn.Module):
         """
         return _in_parts(self._features, self._checked(clips))
 
+    @torch.no_grad()
+    def looks(self, clips: Tensor) -> Tensor:
+        """How a clip looks: the last 128 numbers of `features`, in a fifth of the time.
+
+        Args:
+            clips: as `predict`.
+
+        Returns:
+            (N, 128).
+
+        Raises:
+            ValueError: as `predict`.
+        """
+        return _in_parts(self._looks, self._checked(clips))
+
     def _features(self, clips: Tensor) -> Tensor:
         motion = velocity_histogram(self._flow(clips))
+        return torch.cat([motion, self._looks(clips)], 1)
+
+    def _looks(self, clips: Tensor) -> Tensor:
         _, maxima = self.content(clips.flatten(0, 1)).chunk(2, 1)  # (N * T, 128)
-        looks = maxima.unflatten(0, clips.shape[:2]).mean(1)
-        return torch.cat([motion, looks], 1)
+        return maxima.unflatten(0, clips.shape[:2]).mean(1)
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
         """The clips as the network takes them."""

@@ -18,6 +18,7 @@ CLAIMS_MIME = "application/vnd.eon.claims+json"
 HOLDS = "holds"
 NOT_HERE = "not at this preset"
 OPEN = "not with these parameters"
+LACKING = "not without camera video"
 FAILS = "does not hold"
 LARGE = 1000  # from here on a measured value is shown without decimals
 
@@ -52,7 +53,14 @@ class Claims:
         self.rows: list[tuple[str, str]] = []  # (status, text)
         self.errors: list[ClaimError] = []  # that `table` raises
 
-    def check(self, text: str, holds: bool, measured: object = "", trained: bool = True) -> None:
+    def check(
+        self,
+        text: str,
+        holds: bool,
+        measured: object = "",
+        trained: bool = True,
+        here: bool = True,
+    ) -> None:
         """Record one claim.
 
         Args:
@@ -60,17 +68,20 @@ class Claims:
             holds: whether it does.
             measured: what was measured, for the error's message.
             trained: whether it speaks of what the reference configuration trains.
+            here: False where it speaks of camera video and there is none: it is listed alone.
 
         Raises:
             ClaimError: when the claim should hold here and does not.
         """
         keep_all = bool(os.environ.get("EON_CLAIMS"))
-        if keep_all:
+        if keep_all and here:
             display({CLAIMS_MIME: {text: bool(holds)}}, raw=True)
         if trained and self.cfg.overridden:
             self.rows.append((OPEN, text))
         elif trained and self.cfg.preset not in self.presets:
             self.rows.append((NOT_HERE, text))
+        elif not here:
+            self.rows.append((LACKING, text))
         elif holds:
             self.rows.append((HOLDS, text))
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -72,7 +73,11 @@ def contact_sheet(
 
 
 def heat_sheet(
-    rows: dict[str, Tensor], titles: Sequence[str] = (), label: str = "", top: float | None = None
+    rows: dict[str, Tensor],
+    titles: Sequence[str] = (),
+    label: str = "",
+    top: float | None = None,
+    pictures: dict[str, Tensor] | None = None,
 ) -> Figure:
     """Maps in a grid, on one common colour scale that begins at 0.
 
@@ -81,16 +86,23 @@ def heat_sheet(
         titles: one a column.
         label: of the colour scale.
         top: its end; default: the 99.5th percentile of all values.
+        pictures: rows above them, name -> (N, 3, H, W) in [0, 1].
     """
+    pictures = pictures or {}
+    every = pictures | rows
     columns = min(HEAT_COLUMNS, _longest(rows))
     aspect = _aspect(rows)
-    width = _picture_width(len(rows), columns, aspect, area=17)
-    size = (width * columns + 1.4, len(rows) * (width * aspect + 0.06) + 0.35)
-    fig, axes = _grid(rows, titles, columns, size)
+    width = _picture_width(len(every), columns, aspect, area=17)
+    names = max(0.5, 0.1 + 0.1 * max(map(len, every)))
+    size = (width * columns + names + 0.9, len(every) * (width * aspect + 0.06) + 0.35)
+    fig, axes = _grid(every, titles, columns, size)
+    for row, shown in zip(axes, pictures.values(), strict=False):
+        for ax, picture in zip(row, shown, strict=False):
+            _draw_picture(ax, picture)
     every_value = torch.cat([maps.flatten() for maps in rows.values()])
     top = top or float(np.percentile(every_value.cpu().numpy(), 99.5))
     drawn = None
-    for row, maps in zip(axes, rows.values(), strict=True):
+    for row, maps in zip(axes[len(pictures) :], rows.values(), strict=True):
         for ax, values in zip(row, maps.cpu().numpy(), strict=False):
             kernel = _kernel(values.shape[-1], width)
             drawn = ax.imshow(values, cmap="viridis", vmin=0, vmax=top, interpolation=kernel)
@@ -447,7 +459,7 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 
 @torch.no_grad()
-def architecture(models: dict[str, nn.Module], images: Tensor) -> Figure:
+def architecture(models: dict[str, nn.Module], images: Tensor, reads: str = "") -> Figure:
     """Draw models from what ran through them: one row a model, a block a tensor.
 
     A block's height follows the picture's height, its width the number of channels. A skip is drawn
@@ -456,19 +468,26 @@ def architecture(models: dict[str, nn.Module], images: Tensor) -> Figure:
     Args:
         models: name -> model.
         images: (N, 3, H, W), or clips (N, T, 3, H, W); the first one is shown.
+        reads: for a network of many layers, of which each stage is one block, coloured by part:
+            what its decoder reads from the encoder at each size, in words.
     """
     fig, axes = plt.subplots(
         len(models), 1, squeeze=False, figsize=(9.2, 1.66 * len(models) + 0.05)
     )
     for ax, (name, model) in zip(axes[:, 0], models.items(), strict=True):
         layers = trace(model, images)
-        blocks = _blocks(layers)
-        _draw_blocks(ax, blocks)
-        _draw_skips(ax, layers, blocks, _skip_noise(model))
+        if reads:
+            layers = _stages(layers)
+        blocks = _blocks(layers, slim=bool(reads))
+        _draw_blocks(ax, blocks, _by_part(layers) if reads else None)
+        if reads:
+            _draw_reads(ax, blocks, reads)
+        else:
+            _draw_skips(ax, layers, blocks, _skip_noise(model))
         _draw_pictures(ax, images[0], model(images[:1])[0], blocks[-1].right + 0.75)
         ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
         ax.set_xlim(-3.05, 15.9)
-        ax.set_ylim(-1.62, 1.72)
+        ax.set_ylim(-2.25 if reads else -1.62, 1.85 if reads else 1.72)
         ax.set_aspect("equal")
         _bare(ax)
     return fig
@@ -496,7 +515,7 @@ class _Block:
         return self.left + self.width / 2
 
 
-def _blocks(layers: Sequence[Layer]) -> list[_Block]:
+def _blocks(layers: Sequence[Layer], slim: bool = False) -> list[_Block]:
     shapes = [layers[0].input_shape, *(layer.output_shape for layer in layers)]
     if len(shapes[0]) == 1:
         tallest = max(shapes[0])
@@ -509,23 +528,66 @@ def _blocks(layers: Sequence[Layer]) -> list[_Block]:
             width = 0.12
             height = 2.0 * (shape[0] / tallest) ** 0.18
         else:
-            width = 0.08 + 0.13 * math.log2(max(shape[0], 2))
+            width = 0.08 + (0.06 if slim else 0.13) * math.log2(max(shape[0], 2))
             height = 2.0 * (shape[-2] / tallest) ** 0.55
         blocks.append(_Block(shape, left, width, height))
         left += 12.4 / (len(shapes) - 1)
     return blocks
 
 
-def _draw_blocks(ax: Axes, blocks: Sequence[_Block]) -> None:
+def _stages(layers: Sequence[Layer]) -> list[Layer]:
+    """The last layer of each stage: of layers in a row inside one module, "net.encoder.0"."""
+    stages = []
+    for _, group in groupby(layers, key=lambda layer: layer.name.rpartition(".")[0]):
+        in_a_row = list(group)
+        if len(in_a_row) > 1:  # single layers stand aside: what they give is no stage of its own
+            stages.append(replace(in_a_row[-1], input_shape=in_a_row[0].input_shape))
+    return stages
+
+
+def _by_part(stages: Sequence[Layer]) -> list[tuple[str, str]]:
+    """Name of its part and colour of each block: of what goes in, and of each stage."""
+    parts = [stage.name.split(".")[1] for stage in stages]  # of "net.encoder.0.2"
+    order = list(dict.fromkeys(parts))
+    colours = (COLOURS[0], COLOURS[1], COLOURS[3])
+    return [("", "#999999"), *((part, colours[order.index(part) % 3]) for part in parts)]
+
+
+def _draw_reads(ax: Axes, blocks: Sequence[_Block], reads: str) -> None:
+    """Lines over the blocks, from each size on the way down to the first of that size after it."""
+    colour = COLOURS[2]
+    lowest = min(range(len(blocks)), key=lambda index: blocks[index].height)
+    for index in range(lowest):
+        tail = blocks[index]
+        head = next(block for block in blocks[lowest + 1 :] if block.height == tail.height)
+        top = tail.height / 2 + 0.3
+        x0, x1 = tail.centre + 0.12, head.centre + 0.05
+        ax.plot([x0, x0, x1], [tail.height / 2 + 0.13, top, top], color=colour, lw=1.4)
+        _draw_arrow(ax, (x1, top), (x1, head.height / 2 + 0.1), 9, colour)
+    middle = blocks[lowest].centre
+    ax.text(middle, 1.5, reads, ha="center", va="bottom", fontsize=9, color=colour)
+
+
+def _draw_blocks(
+    ax: Axes, blocks: Sequence[_Block], parts: Sequence[tuple[str, str]] | None = None
+) -> None:
     """Blocks with their shapes below them, and arrows between; the smallest is the code.
 
-    Of many layers, which stand close together, every second or third has room for its shape.
+    Of many layers, which stand close together, every second or third has room for its shape. Where
+    blocks have parts, these are named at the foot, and their colours are taken.
     """
     code = min(blocks, key=lambda block: math.prod(block.shape))
+    colours = [COLOURS[1] if block is code else COLOURS[0] for block in blocks]
+    if parts:
+        colours = [colour for _, colour in parts]
+        for (part, colour), group in groupby(zip(blocks, parts, strict=True), lambda both: both[1]):
+            centres = [block.centre for block, _ in group]
+            style = {"ha": "center", "va": "top", "fontsize": 10, "fontweight": "bold"}
+            ax.text(sum(centres) / len(centres), -1.85, part, color=colour, **style)
     before = None
     free = -math.inf  # where there is room for text
-    for block in blocks:
-        _draw_block(ax, block, COLOURS[1] if block is code else COLOURS[0])
+    for block, colour in zip(blocks, colours, strict=True):
+        _draw_block(ax, block, colour)
         if block.centre >= free:
             free = block.centre + TEXT_WIDTH
             below = -block.height / 2 - 0.14

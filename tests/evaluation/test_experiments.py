@@ -79,10 +79,21 @@ def test_judging_the_prior_on_own_videos(run, tmp_path):
     assert files == ["a, 64", "b, 64", means[0], "a, 128", "b, 128", means[1]]
 
 
-def test_judging_transfer(run):
-    options = "--games freeway --steps 1 --seeds 1 --counts 2 --clips 2"
-    table = rows(run("judge_transfer", *options.split()))
+def test_judging_transfer_goes_on_where_it_stopped(run, tmp_path):
+    video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
+    film = eon.CameraPans(1, 60, 96, train=False).stack()[0]
+    video_files.write(tmp_path / "a.mp4", list((255 * film).byte().permute(0, 2, 3, 1).numpy()))
+    out = tmp_path / "transfer.csv"
+    options = ["--steps", "1", "--seeds", "1", "--counts", "2", "--clips", "2", "--out", str(out)]
+    options += ["--video", str(tmp_path / "a.mp4"), "--worlds"]
+    table = rows(run("judge_transfer", *options, "camera"))
     assert [row[2] for row in table] == ["prior, 2 clips", "as built, 2 clips"]
+    spoilt = out.read_text().replace("camera,prior,2,0,0,", "camera,prior,2,0,0,1")
+    out.write_text(spoilt)
+    again = rows(run("judge_transfer", *options, "camera", "freeway"))
+    assert [row[0] for row in again] == ["camera", "camera", "freeway", "freeway"]
+    assert float(again[0][3].split()[0]) > 100, "a world that is kept is not measured again"
+    assert len(out.read_text().splitlines()) == 1 + 2 * 2 * 2  # worlds, learners, steps
 
 
 def test_ablating_the_prior(run, tmp_path):

@@ -115,6 +115,62 @@ def test_an_exact_frame_counts_as_60():
     assert level.tolist() == [60, 60, 60]
 
 
+# --- camera video, and a damaged frame ---
+
+
+def test_camera_clips_are_those_there_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(transfer, "CAMERA", tmp_path / "none")
+    made = transfer.camera_clips("", 32, 8, seed=1)
+    assert {name: tuple(clips.shape) for name, clips in made.items()} == {
+        "generated clips": (8, 8, 3, 32, 32)
+    }
+    video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
+    film = eon.CameraPans(1, 60, 64, 0).stack()[0]
+    for folder in ("camera", "mine"):
+        (tmp_path / folder).mkdir()
+        pictures = list((255 * film).byte().permute(0, 2, 3, 1).numpy())
+        video_files.write(tmp_path / folder / "a.mp4", pictures)
+    assert list(transfer.camera_clips(tmp_path / "mine", 32, 8, seed=1)) == ["your videos"]
+    monkeypatch.setattr(transfer, "CAMERA", tmp_path / "camera")
+    assert list(transfer.camera_clips("", 32, 8, seed=1)) == ["camera video"]
+    both = transfer.camera_clips(tmp_path / "mine", 32, 1, seed=1)
+    assert list(both) == ["camera video", "your videos"]
+    assert all(len(clips) == 1 for clips in both.values())
+    world = transfer.video_world(tmp_path / "mine", "mine", 32)
+    assert 2 * len(world.clips) <= len(world.clips) + len(world.unseen) <= 10
+    assert not torch.equal(world.clips[:1], world.unseen[:1])
+
+
+def test_a_game_is_judged_by_another_episode():
+    world = transfer.game_world("freeway", 32, 3, 2, seed=0)
+    assert (world.name, len(world.clips), len(world.unseen)) == ("freeway", 3, 2)
+    assert not torch.equal(world.clips[:2], world.unseen)
+
+
+def test_a_square_is_lost_and_comes_back(prior):
+    clips = leaves(4, 8, 32, 5, train=False)
+    frames = clips[:, 3]
+    damaged, lost = transfer.lose_squares(frames, seed=0)
+    assert lost.shape == (4, 1, 32, 32)
+    assert (lost.sum((1, 2, 3)) == 16 * 16).all()
+    assert torch.equal(damaged, torch.where(lost, 0.0, frames))
+    grown = transfer.inpaint(damaged, lost)
+    assert torch.equal(torch.where(lost, 0.0, grown), damaged), "what is left stays"
+    level = transfer.psnr_where(grown, frames, lost)
+    assert (level > transfer.psnr_where(damaged, frames, lost)).all()
+    assert (transfer.psnr_where(frames, frames, lost) == 60).all()
+
+
+def test_several_questions_about_the_same_clips(prior):
+    clips = leaves(4, 8, 32, 5, train=False)
+    reached = transfer.several_questions(prior.predict, prior.between, clips, seed=0)
+    assert list(reached) == ["next", "third", "in between", "lost square"]
+    assert all(level.shape == (4,) for level in reached.values())
+    assert reached["next"].mean() > reached["third"].mean()
+    inpainted = transfer.inpainted(clips, seed=0)["lost square"]
+    assert reached["lost square"].mean() > inpainted.mean() + 2
+
+
 # --- elsewhere ---
 
 

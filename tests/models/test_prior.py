@@ -108,6 +108,13 @@ def test_bytes_are_taken_as_what_they_stand_for(prior, method):
         ask(clips.long())
 
 
+def test_features_are_motion_and_looks(prior):
+    clips = leaves(2, 4, 32)
+    motion = eon.velocity_histogram(prior.flow(clips))
+    parts = torch.cat([motion, prior.looks(clips)], 1)
+    assert torch.equal(parts, prior.features(clips))
+
+
 def test_arrays_and_single_clips_get_a_remedy(prior):
     with pytest.raises(TypeError, match=r"not ndarray; torch.from_numpy makes one"):
         prior.predict(torch.rand(1, 2, 3, 16, 16).numpy())

@@ -102,6 +102,18 @@ def test_claims_may_speak_of_some_presets_only(capsys):
         assert capsys.readouterr().out == f"{words}  leaves reach their level\n"
 
 
+def test_what_speaks_of_camera_video_is_listed_alone_where_there_is_none(capsys):
+    for preset, here, words in (
+        ("laptop", True, claims.HOLDS),
+        ("laptop", False, claims.LACKING),
+        ("smoke", False, claims.NOT_HERE),  # the same in a clone that has no camera video
+    ):
+        claims_here = eon.Claims("06", resolve(preset, 0, TABLE))
+        claims_here.check("a camera moves", here, here=here)
+        claims_here.table()
+        assert capsys.readouterr().out == f"{words}  a camera moves\n"
+
+
 def test_a_false_claim_fails_with_the_measured_value():
     claims_here = eon.Claims("02", resolve("laptop", 0, TABLE))
     with pytest.raises(claims.ClaimError, match=r"'pigs fly' does not hold; measured: 0.1"):

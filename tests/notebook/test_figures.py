@@ -85,6 +85,23 @@ def test_sheets_hold_one_column_a_source(count):
     assert notes[:count] == ["exact"] * count and notes[count:].count("exact") == min(2, count)
 
 
+def test_pictures_stand_above_maps():
+    maps, pictures = torch.rand(2, 24, 32), torch.rand(2, 3, 24, 32)
+    fig = eon.heat_sheet({"weight": maps}, ["a", "b"], pictures={"frame": pictures})
+    rendered(fig)
+    assert [ax.get_ylabel() for ax in fig.axes[::2][:2]] == ["frame", "weight"]
+    assert [ax.images[0].get_array().ndim for ax in fig.axes[:4]] == [3, 3, 2, 2]
+
+
+def test_a_network_of_many_layers_is_drawn_by_stages():
+    prior = eon.Prior(encoder=(8, 8, 8), decoder=(8, 8, 8, 8), fusion=8).eval()
+    fig = eon.architecture({"prior": prior}, torch.rand(1, 4, 3, 32, 32), reads="what is read")
+    rendered(fig)
+    words = [text.get_text() for text in fig.axes[0].texts]
+    assert {"encoder", "decoder", "fusion", "what is read"} <= set(words)
+    assert sum("×" in word for word in words) == 1 + 3 + 4 + 1, "a shape a stage, and the frames"
+
+
 def test_no_more_columns_than_asked_for():
     pictures = torch.rand(8, 3, 24, 32)
     assert len(eon.contact_sheet({"a": pictures}).axes) == 6
