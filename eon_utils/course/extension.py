@@ -22,6 +22,7 @@ from latex2mathml.converter import convert
 from nbformat import NotebookNode
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
@@ -46,6 +47,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", finish_html, priority=900)  # after the theme's own
     app.add_css_file("site.css")
     app.add_js_file("site.js", loading_method="defer")
+    app.connect("config-inited", open_notes)
     return {"parallel_read_safe": False}
 
 
@@ -214,7 +216,7 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
             mend_html(node, page, app.env.found_docs)
             poster = re.search(r'class="eon-widget".*?<img [^>]*alt="([^"]*)"', node.astext())
             alt = html.unescape(poster[1]) if poster else ""
-        if alt:
+        if alt and app.builder.name == "html":  # a slide has no room for captions
             figures += 1
             figure = nodes.figure("", ids=[f"figure-{figures}"])
             node.parent.replace(node, figure)
@@ -268,6 +270,17 @@ def finish_html(app: Sphinx, page: str, template: str, context: dict, tree: obje
         context["pagetitle"] = html.escape(context["pagetitle"])
     if "body" in context:
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+
+
+def open_notes(app: Sphinx, config: Config) -> None:
+    """Let a speaker's notes be paragraphs, lists and formulas; sphinx-revealjs writes their text."""
+    if "sphinx_revealjs" in app.extensions:
+        begin, end = '<aside class="notes">', "</aside>"
+        visit = (
+            lambda writer, node: writer.body.append(begin),
+            lambda writer, node: writer.body.append(end),
+        )
+        app.registry.translation_handlers["revealjs"]["revealjs_notes"] = visit
 
 
 # --- formulas ---

@@ -9,6 +9,7 @@ import tempfile
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -90,22 +91,28 @@ def build_pages(notebooks: Sequence[Path], rows: Sequence[Row], root: Path, out:
         source = Path(folder) / "source"
         write_sources(source, notebooks, rows, root)
         made = Path(folder) / "html"
-        run_sphinx(source, made, Path(folder) / "trees")
+        run_sphinx(source, made, Path(folder) / "trees", site_settings())
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
     return out / "index.html"
 
 
-def run_sphinx(source: Path, out: Path, trees: Path) -> None:
-    """Make pages of a folder of sources."""
+def site_settings() -> dict[str, Any]:
+    """The settings of the site; buttons lead to the repository where it has a name."""
     theme = dict(THEME)
     if REPOSITORY:
         theme |= {"repository_url": REPOSITORY, "use_repository_button": True}
         theme |= {"launch_buttons": LAUNCH}
-    settings = SETTINGS | {"html_theme_options": theme}
+    return SETTINGS | {"html_theme_options": theme}
+
+
+def run_sphinx(
+    source: Path, out: Path, trees: Path, settings: Mapping[str, Any], builder: str = "html"
+) -> None:
+    """Make pages of a folder of sources."""
+    told = {"confoverrides": dict(settings), "status": None, "warning": sys.stderr}
     with patch_docutils(), docutils_namespace():
-        app = Sphinx(source, None, out, trees, "html", settings, status=None, warning=sys.stderr)
-        app.build()
+        Sphinx(source, None, out, trees, builder, **told).build()
 
 
 def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], root: Path) -> None:

@@ -1,5 +1,6 @@
 // Of a page opened from the disk the browser lets no script read another: the search then finds, but quotes nothing.
-if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS === "object")
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // What scrolls can be scrolled by keys.
 for (const formula of document.querySelectorAll(".formula"))

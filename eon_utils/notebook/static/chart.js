@@ -107,7 +107,8 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
   }
 
   const nearest = (event, steps) => {
-    const x = event.clientX - svg.getBoundingClientRect().left;
+    const box = svg.getBoundingClientRect();
+    const x = ((event.clientX - box.left) * svg.clientWidth) / box.width; // a slide may be enlarged
     let best = 0;
     for (let i = 1; px && i < steps.length; i++)
       if (Math.abs(px(steps[i]) - x) < Math.abs(px(steps[best]) - x)) best = i;
