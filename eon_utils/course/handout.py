@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,10 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from eon_utils.course.extension import STATIC, mathml
-from eon_utils.course.outputs import title_and_question
+from eon_utils.course.outputs import guesses, title_and_question
 from eon_utils.course.site import cover
 from eon_utils.data.files import whole_file
 
-GUESS = re.compile(r"^\*\*(?:Your guess|Predict):\*\* .+$", re.M)
 TEMPLATE = STATIC / "handout.html"
 LESSON = Template("""<article>
 $picture
@@ -43,7 +41,7 @@ def lesson(path: Path) -> str:
     nb = nbformat.read(path, as_version=4)
     title, question = title_and_question(nb, path.stem)
     texts = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
-    guesses = [guess for text in texts for guess in GUESS.findall(text)]
+    asked = [guess for text in texts for guess in guesses(text)]
     markdown = MarkdownIt("commonmark").use(
         dollarmath_plugin, renderer=lambda tex, options: mathml(tex, "inline")
     )
@@ -53,5 +51,5 @@ def lesson(path: Path) -> str:
         picture=f'<img src="{source}" alt="">' if picture else "<span></span>",
         title=markdown.renderInline(title),
         question=markdown.renderInline(question),
-        guesses="".join(markdown.render(guess) for guess in guesses),
+        guesses="".join(markdown.render(guess) for guess in asked),
     )

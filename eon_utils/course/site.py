@@ -54,6 +54,7 @@ THEME = {
     "navbar_persistent": [],
     "search_bar_text": "Search",
 }
+FIGURES = "# Figures\n\nAll figures of the lessons, with what they show.\n"  # the list is added
 LAUNCH = {
     "binderhub_url": "https://mybinder.org",
     "colab_url": "https://colab.research.google.com",
@@ -137,6 +138,7 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
             (source / "covers" / f"{path.stem}.png").write_bytes(picture)
         cards.append(card(nb, path.stem, bool(picture), minutes(rows, path.name[:2])))
     (source / "results.md").write_text(results(rows, titles), encoding="utf-8")
+    (source / "figures.md").write_text(FIGURES, encoding="utf-8")
     committed = notebooks[0].parent == root / "notebooks"
     copy_pages(root, source, ("RESULTS.md", "GUIDE.md") if committed else ("GUIDE.md",))
     (source / "index.md").write_text(index(cards, rows, source), encoding="utf-8")
@@ -208,7 +210,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     notes = {
         folder: sorted(path.stem for path in source.glob(f"{folder}/*.md")) for folder in NOTES
     }
-    beside = [name for name in ("results", "guide") if (source / f"{name}.md").exists()]
+    beside = [name for name in ("results", "figures", "guide") if (source / f"{name}.md").exists()]
     parts = [
         "# Eye of Newt",
         "Unsupervised models of visual dynamics, one runnable notebook a phase.",

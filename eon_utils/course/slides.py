@@ -3,8 +3,9 @@
 A cell whose metadata has `slideshow.slide_type` = `slide` becomes one. A text cell shows its first
 heading and what is said first below it; a code cell shows its figures, scrubbers and players under
 the last heading. Its text is the guess that the reader is asked for, or what is said first after
-it. All that is said between two slides goes into the notes of the speaker. Three more entries of
-`slideshow` may be there: `title`; `show`, which is `code`, `table` or the name of a figure.
+it. All that is said between two slides goes into the notes of the speaker. `slideshow` may have
+more entries: `title`; `show`, which is `code`, `table` or the name of a figure; `say`, the words of
+the notes with which the slide's text begins.
 """
 
 from __future__ import annotations
@@ -22,14 +23,13 @@ from nbformat import NotebookNode
 from eon_utils.config import ROOT
 from eon_utils.course.extension import STATIC, as_text
 from eon_utils.course.handout import write_handout
-from eon_utils.course.outputs import title_and_question
+from eon_utils.course.outputs import guesses, title_and_question
 from eon_utils.course.runner import make_empty, select
 from eon_utils.course.site import SETTINGS, run_sphinx
-from eon_utils.course.widgets import FOLDER
+from eon_utils.course.widgets import FOLDER, KEY
 
 FEW = 190  # characters: two lines of a slide
 EXERCISES = "Exercises"  # what is said below this heading is no note
-GUESS = re.compile(r"\*\*(?:Your guess|Predict):\*\*")
 SENTENCE = re.compile(r"(?:(?<=[.?!])|(?<=[.?!][*)])|(?<=[.?!]\*\*))\s+(?=[A-Z*(`])")
 REVEAL = "revealjs/plugin"  # in the package sphinx-revealjs, reveal.js beside it
 SITES = {"html_theme", "html_theme_options", "copybutton_selector"}  # settings of the site alone
@@ -113,7 +113,7 @@ def build_slides(
 
 
 def write_decks(decks: dict[Path, list[Slide]], source: Path, root: Path) -> None:
-    """Write what Sphinx makes decks of: a notebook a lesson, its widgets, the pictures, an index."""
+    """Write what Sphinx makes decks of: a notebook a lesson, widgets, pictures, an index."""
     (source / "notebooks").mkdir(parents=True)
     if (root / "screenshots").is_dir():
         shutil.copytree(root / "screenshots", source / "screenshots")
@@ -152,14 +152,31 @@ def slides_of(nb: NotebookNode) -> list[Slide]:
                 heading = parts[-1][0]
                 lead = [body for title, body in parts if title != EXERCISES]
         elif tagged:
-            guess = [text for part in lead for text in paragraphs(part) if GUESS.search(text)]
-            text = guess[0] if guess else ""
-            slides.append(Slide(about.get("title", heading), text, lead, cell))
+            asked = guesses("\n\n".join(lead))
+            slides.append(Slide(about.get("title", heading), "".join(asked[:1]), lead, cell))
             lead, current = [], True
     for slide in slides:
+        if slide.cell and "say" in slide.cell.metadata.slideshow:
+            slide.text = said(slide)
         if not slide.text and slide.notes:  # nothing was said after it
             slide.text = sentences(prose(slide.notes[0])[-1:])
     return slides
+
+
+def said(slide: Slide) -> str:
+    """What is said from the words on that `say` has.
+
+    Raises:
+        ValueError: when the notes do not have them.
+    """
+    words = slide.cell.metadata.slideshow.say
+    for part in slide.notes:
+        for block in prose(part):
+            if words in block:
+                return sentences([block[block.index(words) :]])
+    raise ValueError(
+        f"slide {slide.title!r}: nothing near it says {words!r}; correct say in its cell's metadata"
+    )
 
 
 def add_reading(slide: Slide, text: str, about_it: bool) -> None:
@@ -214,14 +231,15 @@ def first_said(body: str) -> str:
     title's cell has its question and its picture.
     """
     blocks = paragraphs(body)
-    asked = [block for block in blocks if GUESS.search(block)]
     lists = [block for block in blocks if block.startswith("- ")]
     pictures = [block for block in blocks if block.startswith("![")]
     formulas = [block for block in blocks if block.startswith("$$")]
     if pictures:
         return "\n\n".join([*prose(body)[:1], pictures[0]])
-    if asked or lists:
-        return (asked or lists)[0]
+    if asked := guesses(body):
+        return asked[0]
+    if lists:
+        return lists[0]
     return "\n\n".join([sentences(prose(body)), *formulas[:1]])
 
 
@@ -242,6 +260,8 @@ def deck(slides: Sequence[Slide]) -> NotebookNode:
         if slide.cell and show != "code":
             shown = nbformat.v4.new_code_cell("# hidden", metadata={"tags": ["remove-input"]})
             shown.outputs = shown_outputs(slide.cell, show)
+            if guesses(slide.text) and not any(KEY in out.metadata for out in shown.outputs):
+                shown.metadata.tags.append("answer")  # it comes with the next key
             cells.append(shown)
         notes = without_links("\n\n".join(slide.notes))
         if notes:

@@ -1,5 +1,4 @@
 // What is shown on a slide is enlarged, or made smaller, until it fills the room that is left.
-const LARGEST = 2;
 const WIDE = 1.75; // a picture of another shape stands beside its text
 
 const shownOn = (slide) => slide.querySelectorAll(".cell .eon, .cell table, pre");
@@ -9,7 +8,7 @@ function zoomToFit(slide, shown) {
   const box = shown.getBoundingClientRect();
   const room = slide.getBoundingClientRect();
   const high = (room.bottom - box.top) / scale - 46, wide = (room.right - box.left) / scale - 56;
-  const most = shown.matches("pre") ? 1.1 : LARGEST;
+  const most = shown.matches(".eon") ? 2 : 1.2;
   // an enlarged widget is narrower inside, and may be higher for it: so in small steps
   for (let zoom = most; zoom > 0.4; zoom -= 0.04) {
     shown.style.zoom = zoom;
@@ -38,4 +37,5 @@ for (const place of document.querySelectorAll(".eon-widget")) {
   // keys are those of the control that has the focus; the deck stays where it is
   place.addEventListener("keydown", (event) => event.stopPropagation());
 }
+for (const answer of document.querySelectorAll(".tag_answer")) answer.classList.add("fragment");
 for (const event of ["ready", "slidechanged", "resize"]) Reveal.on(event, fitCurrent);
