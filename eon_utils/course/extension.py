@@ -272,6 +272,8 @@ def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:
     """Let links lead to pages; outside outputs, show tags that run or load something as text."""
 
     def link(found: re.Match) -> str:
+        if found[1].endswith(".html"):  # no source of Sphinx's
+            return found[0]
         target = PurePosixPath(found[1]).with_suffix("").as_posix()
         known = posixpath.normpath(posixpath.join(posixpath.dirname(page), target)) in pages
         return f'href="{target}.html{found[2] or ""}"' if known else ""

@@ -124,7 +124,7 @@ def write_decks(decks: dict[Path, list[Slide]], source: Path, root: Path) -> Non
         nbformat.write(deck(slides), source / "notebooks" / path.name)
         if (path.parent / FOLDER).is_dir() and not (source / "notebooks" / FOLDER).exists():
             shutil.copytree(path.parent / FOLDER, source / "notebooks" / FOLDER)
-    lines += ["", '<p><a href="handout.html">Handout, to be printed</a></p>', ""]
+    lines += ["", '<p><a href="handout.html">The handout, to print</a></p>', ""]
     toctree = ["```{toctree}", ":hidden:", "", *(f"notebooks/{path.stem}" for path in decks), "```"]
     (source / "index.md").write_text("\n".join([*lines, *toctree]), encoding="utf-8")
 
