@@ -293,6 +293,7 @@ def list_figures(app: Sphinx, tree: nodes.document, page: str) -> None:
     """Fill the page of figures: a list a lesson, in which each caption leads to its figure."""
     if page != "figures":
         return
+    place = next(iter(tree.findall(nodes.section)))
     for lesson in sorted(app.env.found_docs):
         captions = app.env.metadata[lesson].get("figures", [])
         if not captions or not PurePosixPath(lesson).name[:2].isdigit():
@@ -305,7 +306,7 @@ def list_figures(app: Sphinx, tree: nodes.document, page: str) -> None:
         title = app.env.titles[lesson].astext()
         section = nodes.section("", nodes.title("", title), ids=[nodes.make_id(title)])
         section += nodes.bullet_list("", *items)
-        tree[0] += section
+        place += section
 
 
 def link(uri: str, text: str) -> nodes.reference:

@@ -157,19 +157,18 @@ def slides_of(nb: NotebookNode) -> list[Slide]:
             lead, current = [], True
     for slide in slides:
         if slide.cell and "say" in slide.cell.metadata.slideshow:
-            slide.text = said(slide)
+            slide.text = said(slide, slide.cell.metadata.slideshow.say)
         if not slide.text and slide.notes:  # nothing was said after it
             slide.text = sentences(prose(slide.notes[0])[-1:])
     return slides
 
 
-def said(slide: Slide) -> str:
-    """What is said from the words on that `say` has.
+def said(slide: Slide, words: str) -> str:
+    """What a slide's notes say, from these words on.
 
     Raises:
         ValueError: when the notes do not have them.
     """
-    words = slide.cell.metadata.slideshow.say
     for part in slide.notes:
         for block in prose(part):
             if words in block:
