@@ -12,7 +12,7 @@ ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
 
-.PHONY: help lab course test notebooks site student screenshots prior clean
+.PHONY: help lab course test notebooks site slides student screenshots prior clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test                  run every test, and check form and types of the code"
 	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
 	@echo "make site                  build the site of the last run; of the committed notebooks if there is none"
+	@echo "make slides [ONLY=02]      a deck of slides a lesson, and a handout to print, in build/slides/"
 	@echo "make screenshots           write screenshots/, RESULTS.md and the README's tables from the notebooks"
 	@echo "           [RUN=folder]        the moving picture, too: from the scrubber of this run of 02"
 	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
@@ -52,6 +53,9 @@ prior: $(STAMP)
 	$(PY) -m eon_utils prior $(if $(ONLY),--only "$(ONLY)") $(if $(VIDEOS),--videos $(VIDEOS)) \
 	  $(if $(HOURS),--hours $(HOURS)) $(if $(FROM),--from "$(FROM)") $(if $(MIXTURE),--mixture $(MIXTURE)) \
 	  $(if $(SCORE),--score "$(SCORE)") $(if $(OUT),--out "$(OUT)")
+
+slides: $(STAMP)
+	$(PY) -m eon_utils slides --only "$(ONLY)"
 
 site student: $(STAMP)
 	$(PY) -m eon_utils $@

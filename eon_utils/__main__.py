@@ -112,6 +112,13 @@ def build_site(args: Namespace) -> int:
     return 0
 
 
+def build_slides(args: Namespace) -> int:
+    from eon_utils.course import slides
+
+    print(slides.build_slides(args.only, args.run, args.out, args.root))
+    return 0
+
+
 def make_student(args: Namespace) -> int:
     from eon_utils.course import publish
 
@@ -241,6 +248,12 @@ def parser() -> argparse.ArgumentParser:
     text = "the run's folder (default: runs/latest; if nothing ran yet, the committed notebooks)"
     add = command("site", build_site, "build the site of a run, or of the committed notebooks")
     add("run", nargs="?", type=Path, help=text)
+
+    text = "build slides of the lessons, and a handout, from the committed notebooks"
+    add = command("slides", build_slides, text)
+    add("--only", default="", metavar="02,03", help="only these lessons")
+    add("--run", type=Path, metavar="FOLDER", help="from the notebooks of this run")
+    add("--out", type=Path, metavar="FOLDER", help="where to (default: build/slides)")
 
     text = "copy the notebooks with solutions emptied and outputs removed"
     add = command("student", make_student, text)

@@ -22,7 +22,9 @@ from latex2mathml.converter import convert
 from nbformat import NotebookNode
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util import logging
+from sphinx.util.nodes import make_id
 from sphinx.writers.html5 import HTML5Translator
 
 from eon_utils.course.outputs import (
@@ -43,7 +45,16 @@ STATIC = Path(__file__).parent / "static"
 NO_KERNEL = "This control needs a running kernel: open the notebook in JupyterLab to move it."
 # `file:` is 'self' where a page is opened from the disk
 POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"
+LONG = 10  # lines of code
+TAUGHT = re.compile(r"^class |async for |\bawait |eon\.show_source", re.M)
+WORDS = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\S+) \|$", re.M)  # of the glossary's table
+# Words of the glossary that lessons use in their everyday meaning, too.
+EVERYDAY = {"bend", "cell", "fitting", "shot", "way"}
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+class Term(nodes.inline):
+    """A word of the glossary, in a lesson."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -51,10 +62,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(STATIC)))
     app.connect("source-read", read_source)
+    app.add_node(Term, html=(open_term, close_term))
+    app.connect("builder-inited", read_glossary)
     app.connect("doctree-read", finish_page, priority=400)  # before titles are collected
+    app.connect("doctree-read", explain_terms)
+    app.connect("doctree-resolved", list_figures)
     app.connect("html-page-context", finish_html, priority=900)  # after the theme's own
     app.add_css_file("site.css")
     app.add_js_file("site.js", loading_method="defer")
+    app.connect("config-inited", open_notes)
     return {"parallel_read_safe": False}
 
 
@@ -102,11 +118,23 @@ def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
             cell.metadata["tags"].append("hide-cell")
             prompts = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
             cell.metadata["mystnb"] = prompts
-        elif cell.metadata.get("jupyter", {}).get("source_hidden"):
+        elif cell.metadata.get("jupyter", {}).get("source_hidden") or is_beside(cell):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+            cell.metadata["mystnb"] = {"code_prompt_show": "Code", "code_prompt_hide": "Code"}
     drop_code_styles(nb)
     take_widgets(nb)
     return picture_alts(nb)
+
+
+def is_beside(cell: NotebookNode) -> bool:
+    """True for long code that only draws or tabulates: a page folds it.
+
+    What a lesson teaches stays open: set-up, short cells, models, trainings, source that is shown.
+    """
+    outputs = cell.get("outputs", [])
+    draws = any(kind_of(output) or "text/html" in output.get("data", {}) for output in outputs)
+    long = len(cell.source.splitlines()) > LONG
+    return cell.cell_type == "code" and draws and long and not TAUGHT.search(cell.source)
 
 
 def lower_anchor(link: re.Match) -> str:
@@ -191,9 +219,9 @@ def glossary(text: str, lessons: Mapping[str, str]) -> str:
     """
 
     def entries(table: re.Match) -> str:
-        rows = re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\S+) \|$", table[0], re.M)
         linked = [
-            (word, said, f"[{n}]({lessons[n]})" if n in lessons else n) for word, said, n in rows
+            (word, said, f"[{n}]({lessons[n]})" if n in lessons else n)
+            for word, said, n in WORDS.findall(table[0])
         ]
         lines = "\n\n".join(f"{word}\n  {said} ({lesson})" for word, said, lesson in linked)
         return f"```{{glossary}}\n{lines}\n```"
@@ -209,7 +237,7 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
     page = app.env.docname
     link_files(tree, page, app.config.html_theme_options.get("repository_url"))
     alts = app.env.metadata[page].pop("alts", {})
-    figures = 0
+    figures: list[str] = []
     for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
         alt = ""
         if isinstance(node, nodes.image):
@@ -219,11 +247,12 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
             mend_html(node, page, app.env.found_docs)
             poster = re.search(r'class="eon-widget".*?<img [^>]*alt="([^"]*)"', node.astext())
             alt = html.unescape(poster[1]) if poster else ""
-        if alt:
-            figures += 1
-            figure = nodes.figure("", ids=[f"figure-{figures}"])
+        if alt and app.builder.name == "html":  # a slide has no room for captions
+            figures.append(f"Figure {len(figures) + 1}. {alt}")
+            figure = nodes.figure("", ids=[f"figure-{len(figures)}"])
             node.parent.replace(node, figure)
-            figure += [node, nodes.caption("", f"Figure {figures}. {alt}")]
+            figure += [node, nodes.caption("", figures[-1])]
+    app.env.metadata[page]["figures"] = figures  # for `list_figures`
 
 
 def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
@@ -248,6 +277,8 @@ def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:
     """Let links lead to pages; outside outputs, show tags that run or load something as text."""
 
     def link(found: re.Match) -> str:
+        if found[1].endswith(".html"):  # no source of Sphinx's
+            return found[0]
         target = PurePosixPath(found[1]).with_suffix("").as_posix()
         known = posixpath.normpath(posixpath.join(posixpath.dirname(page), target)) in pages
         return f'href="{target}.html{found[2] or ""}"' if known else ""
@@ -263,6 +294,102 @@ def mend_html(node: nodes.raw, page: str, pages: Container[str]) -> None:
     node.children = [nodes.Text(markup)]
 
 
+def list_figures(app: Sphinx, tree: nodes.document, page: str) -> None:
+    """Fill the page of figures: a list a lesson, in which each caption leads to its figure."""
+    if page != "figures":
+        return
+    place = next(iter(tree.findall(nodes.section)))
+    for lesson in sorted(app.env.found_docs):
+        captions = app.env.metadata[lesson].get("figures", [])
+        if not captions or not PurePosixPath(lesson).name[:2].isdigit():
+            continue
+        uri = app.builder.get_relative_uri(page, lesson)
+        items = [
+            nodes.list_item("", nodes.paragraph("", "", link(f"{uri}#figure-{n}", caption)))
+            for n, caption in enumerate(captions, 1)
+        ]
+        title = app.env.titles[lesson].astext()
+        section = nodes.section("", nodes.title("", title), ids=[nodes.make_id(title)])
+        section += nodes.bullet_list("", *items)
+        place += section
+
+
+def link(uri: str, text: str) -> nodes.reference:
+    """A link to a place in another page."""
+    return nodes.reference("", text, refuri=uri, internal=True)
+
+
+# --- words of the glossary ---
+
+
+def read_glossary(app: Sphinx) -> None:
+    """Keep the glossary's words, with what they mean and the lesson that explains them."""
+    path = Path(app.srcdir) / "notebooks" / "glossary.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    app.env.eon_words = {  # pyright: ignore
+        word: (re.sub(r"[*`]", "", said), lesson)
+        for word, said, lesson in WORDS.findall(text)
+        if word not in EVERYDAY
+    }
+
+
+def explain_terms(app: Sphinx, tree: nodes.document) -> None:
+    """Let a lesson's words of the glossary say what they mean, once a section.
+
+    A word that is printed bold is being explained there, and one of a later lesson is an everyday
+    word here: both are left alone.
+    """
+    lesson = PurePosixPath(app.env.docname).name[:2]
+    words = {word: said for word, (said, first) in app.env.eon_words.items() if first <= lesson}  # pyright: ignore
+    if app.builder.name != "html" or not lesson.isdigit() or not words:
+        return
+    longest_first = sorted(words, key=len, reverse=True)
+    pattern = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, longest_first))})(?![\w-])", re.I)
+    of_lower = {word.lower(): word for word in words}
+    page = app.builder.get_relative_uri(app.env.docname, "notebooks/glossary")
+    for section in tree.findall(nodes.section):
+        said: set[str] = set()
+        for text in own_texts(section):
+            parts: list[nodes.Node] = []
+            rest = 0
+            for found in pattern.finditer(text):
+                word = of_lower[found[0].lower()]
+                if word in said or (word != word.lower() and found[0] != word):
+                    continue
+                said.add(word)
+                anchor = make_id(app.env, tree, "term", word)
+                term = Term("", found[0], uri=f"{page}#{anchor}", meaning=words[word])
+                parts += [nodes.Text(text[rest : found.start()]), term]
+                rest = found.end()
+            if parts:
+                text.parent.replace(text, [*parts, nodes.Text(text[rest:])])
+
+
+def own_texts(section: nodes.section) -> list[nodes.Text]:
+    """The texts of a section's paragraphs and lists, without those of sections in it."""
+    return [
+        text
+        for child in section.children
+        if isinstance(child, nodes.paragraph | nodes.bullet_list | nodes.enumerated_list)
+        for text in child.findall(nodes.Text)
+        if isinstance(text.parent, nodes.paragraph | nodes.emphasis)
+        and not isinstance(text.parent.parent, nodes.reference)
+    ]
+
+
+def open_term(writer: HTML5Translator, node: Term) -> None:
+    """Begin a word of the glossary: a link with a tooltip, which the theme's Bootstrap shows."""
+    said = html.escape(node["meaning"])
+    writer.body.append(
+        f'<a class="eon-term" href="{node["uri"]}" data-bs-toggle="tooltip" title="{said}">'
+    )
+
+
+def close_term(writer: HTML5Translator, node: Term) -> None:
+    """End a word of the glossary."""
+    writer.body.append("</a>")
+
+
 def finish_html(app: Sphinx, page: str, template: str, context: dict, tree: object) -> None:
     """Forbid a page to load anything from elsewhere; let folds be named by what they say."""
     context["metatags"] = (
@@ -273,6 +400,17 @@ def finish_html(app: Sphinx, page: str, template: str, context: dict, tree: obje
         context["pagetitle"] = html.escape(context["pagetitle"])
     if "body" in context:
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+
+
+def open_notes(app: Sphinx, config: Config) -> None:
+    """Let a speaker's notes be paragraphs and formulas; sphinx-revealjs writes plain text."""
+    if "sphinx_revealjs" in app.extensions:
+        begin, end = '<aside class="notes">', "</aside>"
+        visit = (
+            lambda writer, node: writer.body.append(begin),
+            lambda writer, node: writer.body.append(end),
+        )
+        app.registry.translation_handlers["revealjs"]["revealjs_notes"] = visit
 
 
 # --- formulas ---

@@ -15,6 +15,7 @@ from eon_utils.notebook.display import SUFFIXES
 
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+GUESS = re.compile(r"\*\*(?:Your guess|Predict):\*\* [^\n]+")
 
 
 def outputs(nb: NotebookNode) -> Iterator[NotebookNode]:
@@ -90,6 +91,16 @@ def title_and_question(nb: NotebookNode, name: str) -> tuple[str, str]:
     asked = [text[: text.index("?") + 1] for text in paragraphs if "?" in text]
     question = next(iter(asked or paragraphs), "")
     return title, question[:1].upper() + question[1:]
+
+
+def guesses(text: str) -> list[str]:
+    """What a Markdown text asks the reader to guess.
+
+    Examples:
+        >>> guesses("Adam is a rule. **Your guess:** by how much? By 10?\\n\\n## The data")
+        ['**Your guess:** by how much? By 10?']
+    """
+    return GUESS.findall(text)
 
 
 def inserted(cell: NotebookNode) -> bool:

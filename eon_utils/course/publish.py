@@ -95,7 +95,11 @@ def tidy(nb: NotebookNode) -> None:
     count = 0
     for i, cell in enumerate(nb.cells, 1):
         cell.id = f"cell-{i:02d}"
-        kept = {key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata}
+        kept = {
+            key: cell.metadata[key]
+            for key in ("tags", "jupyter", "slideshow")
+            if key in cell.metadata
+        }
         if "solution" in kept.get("tags", []):
             kept["jupyter"] = {"source_hidden": True}  # folded: nobody reads it by accident
         cell.metadata = NotebookNode(kept)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -53,6 +54,7 @@ THEME = {
     "navbar_persistent": [],
     "search_bar_text": "Search",
 }
+FIGURES = "# Figures\n\nAll figures of the lessons, with what they show.\n"  # the list is added
 LAUNCH = {
     "binderhub_url": "https://mybinder.org",
     "colab_url": "https://colab.research.google.com",
@@ -90,22 +92,28 @@ def build_pages(notebooks: Sequence[Path], rows: Sequence[Row], root: Path, out:
         source = Path(folder) / "source"
         write_sources(source, notebooks, rows, root)
         made = Path(folder) / "html"
-        run_sphinx(source, made, Path(folder) / "trees")
+        run_sphinx(source, made, Path(folder) / "trees", site_settings())
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
     return out / "index.html"
 
 
-def run_sphinx(source: Path, out: Path, trees: Path) -> None:
-    """Make pages of a folder of sources."""
+def site_settings() -> dict[str, Any]:
+    """The settings of the site; buttons lead to the repository where it has a name."""
     theme = dict(THEME)
     if REPOSITORY:
         theme |= {"repository_url": REPOSITORY, "use_repository_button": True}
         theme |= {"launch_buttons": LAUNCH}
-    settings = SETTINGS | {"html_theme_options": theme}
+    return SETTINGS | {"html_theme_options": theme}
+
+
+def run_sphinx(
+    source: Path, out: Path, trees: Path, settings: Mapping[str, Any], builder: str = "html"
+) -> None:
+    """Make pages of a folder of sources."""
+    told = {"confoverrides": dict(settings), "status": None, "warning": sys.stderr}
     with patch_docutils(), docutils_namespace():
-        app = Sphinx(source, None, out, trees, "html", settings, status=None, warning=sys.stderr)
-        app.build()
+        Sphinx(source, None, out, trees, builder, **told).build()
 
 
 def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], root: Path) -> None:
@@ -132,6 +140,7 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
             (source / file).write_bytes(picture)
         cards.append(card(nb, path.stem, file, minutes(rows, path.name[:2])))
     (source / "results.md").write_text(results(rows, titles), encoding="utf-8")
+    (source / "figures.md").write_text(FIGURES, encoding="utf-8")
     committed = notebooks[0].parent == root / "notebooks"
     copy_pages(root, source, ("RESULTS.md", "GUIDE.md") if committed else ("GUIDE.md",))
     (source / "index.md").write_text(index(cards, rows, source), encoding="utf-8")
@@ -203,7 +212,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     notes = {
         folder: sorted(path.stem for path in source.glob(f"{folder}/*.md")) for folder in NOTES
     }
-    beside = [name for name in ("results", "guide") if (source / f"{name}.md").exists()]
+    beside = [name for name in ("results", "figures", "guide") if (source / f"{name}.md").exists()]
     parts = [
         "# Eye of Newt",
         "Unsupervised models of visual dynamics, one runnable notebook a phase.",

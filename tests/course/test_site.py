@@ -82,7 +82,7 @@ def test_lessons_notes_and_cards_are_pages(repo, pages):
     sources += repo.glob("eon_utils/models/weights/*.md")
     names = {path.relative_to(repo).with_suffix(".html").as_posix() for path in sources}
     assert set(pages) == names | {
-        f"{page}.html" for page in ("index", "results", "guide", "search")
+        f"{page}.html" for page in ("index", "results", "figures", "guide", "search")
     }
 
 
@@ -141,6 +141,37 @@ def test_figures_have_numbers_captions_and_descriptions(repo, pages):
         numbers = [int(n) for n in re.findall(r'<span class="caption-text">Figure (\d+)\. ', page)]
         assert numbers == list(range(1, len(numbers) + 1)) and numbers, path.stem
         assert not re.search(r'<img(?![^>]*alt="[^"])', page.split("<article")[1]), path.stem
+
+
+def test_the_list_of_figures_leads_to_each(repo, pages):
+    listed = re.findall(r'href="(notebooks/[^"]+#figure-\d+)"', pages["figures.html"])
+    there = [
+        f"notebooks/{path.stem}.html#{figure}"
+        for path in sorted(repo.glob("notebooks/*.ipynb"))
+        for figure in re.findall(
+            r'<figure[^>]* id="(figure-\d+)"', pages[f"notebooks/{path.stem}.html"]
+        )
+    ]
+    assert listed == there and len(there) > 50
+
+
+def test_long_code_that_only_draws_is_folded(pages):
+    page = pages["notebooks/01_image_reconstruction_sanity.html"]
+    folded = re.findall(r"<details.*?</details>", page, re.S)
+    assert [part for part in folded if "codes" in part and "psnr" in part]
+    assert not [part for part in folded if "DenseAutoencoder" in part or "huber_loss" in part]
+
+
+def test_words_of_the_glossary_say_what_they_mean(repo, pages):
+    glossary = (repo / "notebooks/glossary.md").read_text("utf-8")
+    firsts = {word.lower(): n for word, _, n in extension.WORDS.findall(glossary)}
+    for path in repo.glob("notebooks/0[1-6]*.ipynb"):
+        page = pages[f"notebooks/{path.stem}.html"]
+        terms = re.findall(r'<a class="eon-term" href="([^"]+)"[^>]* title="([^"]+)">([^<]+)', page)
+        assert len(terms) > 15, path.stem
+        for address, said, word in terms:
+            assert address.startswith("glossary.html#term-") and len(said) > 10
+            assert firsts[word.lower()] <= path.stem[:2] and word.lower() not in extension.EVERYDAY
 
 
 def test_solutions_are_folded(pages):
@@ -270,6 +301,46 @@ def test_no_serious_barrier(open_page, size, scheme, lesson):
 
 @pytest.mark.browser
 @needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_word_is_explained_under_mouse_and_keyboard(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page("notebooks/02_deep_image_reconstruction.html", scheme=scheme)
+    term = page.query_selector(".eon-term")
+    said = term.get_attribute("data-bs-original-title")  # where Bootstrap keeps it
+    term.hover()
+    assert page.wait_for_selector(".tooltip.show").inner_text() == said
+    page.mouse.move(2, 2)
+    page.wait_for_selector(".tooltip", state="detached")
+    term.focus()
+    shown = page.wait_for_selector(".tooltip.show")
+    assert term.get_attribute("aria-describedby") == shown.get_attribute("id")
+    page.wait_for_timeout(300)  # it fades in
+    found = axe.run(page, context=".tooltip", options={"preload": False}).response["violations"]
+    assert not [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".tooltip", state="detached")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_a_word_is_explained_by_a_tap_and_looked_up_by_another(chromium, built):
+    page = chromium.new_page(viewport=PHONE, has_touch=True)
+    address = (built[2] / "notebooks/02_deep_image_reconstruction.html").as_uri()
+    page.goto(address)
+    term = page.query_selector(".eon-term")
+    said = term.get_attribute("data-bs-original-title")  # where Bootstrap keeps it
+    term.tap()
+    shown = page.wait_for_selector(".tooltip.show")
+    box = shown.bounding_box()
+    assert shown.inner_text() == said and page.url == address
+    assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+    term.tap()
+    page.wait_for_url("**/glossary.html#term-*")
+    page.close()
+
+
+@pytest.mark.browser
+@needs_browser
 def test_pictures_are_not_tinted_in_the_dark(open_page):
     page = open_page("notebooks/01_image_reconstruction_sanity.html", scheme="dark")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -316,7 +387,7 @@ def test_keyboard_reaches_the_text_and_opens_solutions(open_page):
     page = open_page("notebooks/01_image_reconstruction_sanity.html")
     page.keyboard.press("Tab")
     assert "main-content" in page.evaluate("document.activeElement.href")
-    fold = page.query_selector("details.hide")
+    fold = page.locator("details.hide", has_text="Solution").first.element_handle()
     fold.query_selector("summary").focus()
     page.keyboard.press("Enter")
     assert (

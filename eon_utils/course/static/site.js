@@ -1,9 +1,27 @@
 // Of a page opened from the disk the browser lets no script read another: the search then finds, but quotes nothing.
-if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS === "object")
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 // What scrolls can be scrolled by keys.
 for (const formula of document.querySelectorAll(".formula"))
   if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+
+// Words of the glossary: the theme's Bootstrap shows what they mean. Under a finger the first tap does that, the second
+// one follows the link; Escape puts the meaning away.
+let explained = null;
+const tooltip = (term) => window.bootstrap?.Tooltip.getInstance(term);
+for (const term of document.querySelectorAll(".eon-term")) {
+  let finger = false;
+  term.addEventListener("pointerdown", (event) => (finger = event.pointerType === "touch"));
+  term.addEventListener("click", (event) => {
+    if (!finger || term === explained || !tooltip(term)) return;
+    event.preventDefault();
+    tooltip(term).show();
+    explained = term;
+  });
+  term.addEventListener("hidden.bs.tooltip", () => (explained = null));
+  term.addEventListener("keydown", (event) => event.key === "Escape" && tooltip(term)?.hide());
+}
 
 // Anywidgets from their saved state: a page needs no kernel, no widget manager and no network to move them.
 

@@ -68,7 +68,8 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
 
     marker = add(svg, "line", { y1: top, y2: bottom, class: "eon-marker" });
     curves.forEach((c, m) => {
-      const points = c.steps.map((s, i) => `${px(s).toFixed(1)},${py(c.values[i]).toFixed(1)}`);
+      const within = c.steps.map((s, i) => [s, c.values[i]]).filter(([s]) => s >= firstStep);
+      const points = within.map(([s, value]) => `${px(s).toFixed(1)},${py(value).toFixed(1)}`);
       add(svg, "polyline", { points: points.join(" "), ...look(m), "stroke-linejoin": "round" });
     });
     dots = curves.map((c, m) => add(svg, "circle", { r: 4.5, fill: COLOURS[m % 6], class: "eon-dot" }));
@@ -107,7 +108,8 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
   }
 
   const nearest = (event, steps) => {
-    const x = event.clientX - svg.getBoundingClientRect().left;
+    const box = svg.getBoundingClientRect();
+    const x = ((event.clientX - box.left) * svg.clientWidth) / box.width; // a slide may be enlarged
     let best = 0;
     for (let i = 1; px && i < steps.length; i++)
       if (Math.abs(px(steps[i]) - x) < Math.abs(px(steps[best]) - x)) best = i;
