@@ -145,6 +145,7 @@ function arrange(root, main, grid, svg, spec, rows) {
   if (!(wide > 0)) return;
   root.classList.toggle("eon-narrow", wide < 36 * em);
   const high = roomHigh(root) - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+  const longest = rows > 2 ? Math.min(8, 0.6 * Math.max(...spec.names.map((name) => name.length))) : 0;
   const gap = parseFloat(style.rowGap), aside = parseFloat(getComputedStyle(main).columnGap);
   const ratio = spec.cell[1] / spec.cell[0];
   const place = (down, beside, width) => {
@@ -161,7 +162,7 @@ function arrange(root, main, grid, svg, spec, rows) {
       let other = grid.offsetHeight - lines * PROBE * ratio; // height of all but the pictures
       for (const part of bars) other += part.offsetHeight + gap;
       if (svg && !beside) other += svg.clientHeight + parseFloat(getComputedStyle(main).rowGap);
-      const left = wide - (grid.offsetWidth - columns * PROBE) - (beside ? 17 * em + aside : 0);
+      const left = wide - (grid.offsetWidth - columns * PROBE) - (beside ? (16 + longest) * em + aside : 0);
       const most = full ? Infinity : spec.width;
       const fits = Math.max((high - other) / (lines * ratio), Math.min(LEAST, spec.width));
       const width = Math.floor(Math.min(most, left / columns, fits));
