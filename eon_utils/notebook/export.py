@@ -40,6 +40,7 @@ SLIDER = 50
 NAME = 30  # sizes of letters, at most
 TEXT = 25
 LEAST = 10
+CAPTION = 0.62  # of a page's width, at most
 
 
 def export(
@@ -218,14 +219,15 @@ def _draw(
     layouts = [kind(groups, spec["titles"], cell) for kind in (_SideBySide, _Stacked)]
     layout = min(layouts, key=lambda one: abs(math.log(one.size[0] / one.size[1] / 1.6)))
     height = layout.size[1] + round(SLIDER * width / UNIT)
-    page = Image.new("RGBA", (layout.size[0], height), ground)
+    captions = [sheet.caption(index, frame), _widest_caption(sheet)]
+    right = max(layout.size[0], math.ceil(font(LEAST, True).getlength(captions[1]) / CAPTION))
+    page = Image.new("RGBA", (right, height), ground)
     pen = ImageDraw.Draw(page)
     colour = GRAY if ground == CLEAR else DARK
     layout.draw(page, pen, colour)
     last = len(spec[over]) - 1
     share = (index if over == "steps" else frame) / max(last, 1)
-    captions = [sheet.caption(index, frame), _widest_caption(sheet)]
-    _draw_slider(pen, captions, share, (layout.size[0], height), width / UNIT, colour)
+    _draw_slider(pen, captions, share, (right, height), width / UNIT, colour)
     return page if ground == CLEAR else ImageOps.expand(page, MARGIN, ground)
 
 
@@ -236,7 +238,9 @@ class _Layout:
         size: width and height that they take.
     """
 
-    def __init__(self, groups: Sequence[_Group], titles: Sequence[str], cell: tuple[int, int]):
+    def __init__(
+        self, groups: Sequence[_Group], titles: Sequence[str], cell: tuple[int, int]
+    ) -> None:
         self.groups = groups
         self.titles = titles
         self.cell = cell
@@ -264,7 +268,9 @@ class _Layout:
 class _SideBySide(_Layout):
     """A column a model: name above, value below; titles at the left."""
 
-    def __init__(self, groups: Sequence[_Group], titles: Sequence[str], cell: tuple[int, int]):
+    def __init__(
+        self, groups: Sequence[_Group], titles: Sequence[str], cell: tuple[int, int]
+    ) -> None:
         super().__init__(groups, titles, cell)
         self.name = _fitting([group.name for group in groups], cell[0], NAME * self.unit, True)
         named = any(group.name for group in groups)
@@ -297,7 +303,9 @@ class _SideBySide(_Layout):
 class _Stacked(_Layout):
     """A row a model: name and value at the left, titles above."""
 
-    def __init__(self, groups: Sequence[_Group], titles: Sequence[str], cell: tuple[int, int]):
+    def __init__(
+        self, groups: Sequence[_Group], titles: Sequence[str], cell: tuple[int, int]
+    ) -> None:
         super().__init__(groups, titles, cell)
         names = [group.name for group in groups]
         self.name = _fitting(names, 1.5 * cell[0], TEXT * self.unit, True)
@@ -357,7 +365,7 @@ def _draw_slider(
     """A caption, and a slider with its knob, at the lower edge of a page."""
     text, widest = captions
     right, bottom = corner
-    letters = _fitting([widest], 0.62 * right, 28 * unit, True)
+    letters = _fitting([widest], CAPTION * right, 28 * unit, True)
     middle = bottom - SLIDER * unit / 2
     start = letters.getlength(widest) + 28 * unit
     end = right - 14 * unit
