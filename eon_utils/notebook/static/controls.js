@@ -287,10 +287,10 @@ function saving(bar, of, spec, file, now) {
   button.addEventListener("click", () => {
     const { rows, where } = now();
     drawStep(spec, rows, where).toBlob((blob) => {
-      const name = `${file}_${where}`.toLowerCase().replace(/[^a-z0-9_+]+/g, "-").replace(/^-|-$/g, "");
+      const plain = (text) => text.toLowerCase().replace(/[^a-z0-9_+]+/g, "-").replace(/^-|-$/g, "");
       const link = document.createElement("a");
       link.href = URL.createObjectURL(blob);
-      link.download = `${name}.png`;
+      link.download = `${plain(file)}_${plain(where)}.png`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     }, "image/png");
