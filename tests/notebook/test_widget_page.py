@@ -1,4 +1,4 @@
-"""Widgets on a page opened from the disk: size, full screen, links to a step, a step as a picture."""
+"""Widgets on a page from the disk: size, full screen, links to a step, a step as a picture."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_all_can_be_told_apart(page, address):
 
 
 def test_the_answer_comes_with_the_slider(page, address):
-    """Where the reader guesses, it stands at the beginning, and the curve ends where it was moved."""
+    """Where the reader guesses, it stands at the beginning; the curve ends where it was moved."""
     root = opened(page, address)[1]
     count = "e => e.querySelector('polyline').getAttribute('points').split(' ').length"
     assert spoken(root) == "cell size 0" and root.evaluate(count) == 1

@@ -52,12 +52,6 @@ async function load(source) {
 // also the frame, 06_moves=3 a player's frame. Several are joined by &; the last one is the one that moved last.
 const places = new Map();
 
-function readAddress() {
-  const named = [...new URLSearchParams(location.hash.slice(1))].filter(([, at]) => /^\d+(\/\d+)?$/.test(at));
-  for (const [name, at] of named) places.delete(name), places.set(name, at);
-  return named.at(-1)?.[0]; // to be scrolled to
-}
-
 let writing = null; // browsers allow some hundred changes a minute
 function writeAddress() {
   writing ??= setTimeout(() => {
@@ -84,10 +78,16 @@ function whereIs(model) {
   return numbers.join("/");
 }
 
+// Moves the sliders to where the address says. Returns the name of the one to be scrolled to.
 function followAddress(models) {
-  const name = readAddress();
-  for (const [other, at] of [...places]) if (models.has(other)) moveTo(models.get(other), at);
-  return name;
+  const pairs = [...new URLSearchParams(location.hash.slice(1))];
+  const named = pairs.filter(([name, at]) => models.has(name) && /^\d+(\/\d+)?$/.test(at));
+  for (const [name, at] of named) {
+    moveTo(models.get(name), at);
+    places.delete(name);
+    places.set(name, at);
+  }
+  return named.at(-1)?.[0];
 }
 
 // Calls `moved` when a widget of ours moves; others have no steps or frames.

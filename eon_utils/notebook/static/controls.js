@@ -117,7 +117,12 @@ function transport(parent, { label, what = "", of, last, ms, loop = false, go, s
     caption.textContent = text;
     range.setAttribute("aria-valuetext", spoken);
   };
-  return { bar, range, pause, toggle, show };
+  const move = (by) => {
+    pause();
+    go(Math.min(Math.max(+range.value + by, 0), last));
+    settle();
+  };
+  return { bar, range, pause, toggle, move, show };
 }
 
 // --- the size of the pictures ---
@@ -193,6 +198,8 @@ function tool(bar, icon, label, title) {
   return button;
 }
 
+const MOVES = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
+
 // Button and key F; Escape leaves. Where a browser has no full screen for it, the widget covers the page. While it is
 // on, keys move the slider wherever the focus is. Returns what ends it for good.
 function fullScreen(root, bar, of, fit) {
@@ -225,7 +232,7 @@ function fullScreen(root, bar, of, fit) {
     if (event.key === "f" || event.key === "F") return handled(event), toggle();
     if (root.contains(event.target) && /^(INPUT|BUTTON)$/.test(event.target.tagName)) return;
     if (event.key === " ") return handled(event), bar.toggle();
-    if (/^(Arrow|Home$|End$|Page)/.test(event.key)) bar.range.focus(); // which then takes the key
+    if (event.key in MOVES) return handled(event), bar.move(MOVES[event.key]);
   }
   const ask = (event) => {
     if (!isFull() && plain(event) && (event.key === "f" || event.key === "F")) handled(event), toggle();
