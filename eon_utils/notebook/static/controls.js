@@ -172,7 +172,9 @@ function arrange(root, main, grid, svg, spec, rows) {
       const fits = Math.max((high - other) / (lines * ratio), Math.min(LEAST, spec.width));
       const width = Math.floor(Math.min(most, left / columns, fits));
       const missed = Math.max(0, lines * width * ratio + other - high);
-      const score = width - missed;
+      const texts = [...grid.querySelectorAll(".eon-row > :not(svg)")];
+      const clipped = down ? Math.max(0, Math.max(...texts.map((text) => text.scrollWidth)) - width) : 0;
+      const score = width - missed - 2 * clipped;
       if (width > 0 && (!best || score > 1.05 * best.score)) best = { down, beside, width, score };
     }
   if (best) place(best.down, best.beside, best.width);
