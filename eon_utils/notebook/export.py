@@ -84,7 +84,8 @@ def export(
         raise TypeError(f"export: widget is of type {given}; give {remedy}")
     encode = _encoder(path)
     over = over or ("steps" if isinstance(widget, Scrubber) else "frames")
-    fps = fps if fps is not None else widget.spec.get("fps", STEPS_A_SECOND)
+    if fps is None:
+        fps = float(widget.spec.get("fps", STEPS_A_SECOND))
     _check_numbers(fps, width, rest, most)
     if transparent and path.suffix.lower() != ".webp":
         raise ValueError(f"export: transparent=True needs a .webp, not {path.name!r}")
@@ -426,15 +427,15 @@ def _mp4(pages: Sequence[Image.Image], fps: float, rest: float) -> bytes:
     """H.264, which every browser and presentation plays; it wants even sides."""
     av = _pyav()
     file = io.BytesIO()
-    sides = [2 * math.ceil(side / 2) for side in pages[0].size]
+    wide, tall = (2 * math.ceil(side / 2) for side in pages[0].size)
     with av.open(file, "w", format="mp4") as container:
         rate = Fraction(fps).limit_denominator(1000)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
-        stream.width, stream.height = sides
+        stream.width, stream.height = wide, tall
         stream.pix_fmt = "yuv420p"
         shown = [*pages, *[pages[-1]] * round(rest * fps)]
         for page in shown:
-            whole = Image.new("RGB", tuple(sides), "white")
+            whole = Image.new("RGB", (wide, tall), "white")
             whole.paste(page.convert("RGB"))
             frame = av.VideoFrame.from_ndarray(np.asarray(whole), format="rgb24")
             container.mux(stream.encode(frame))
