@@ -76,6 +76,7 @@ from .notebook.claims import (
     course_map as course_map,
 )
 from .notebook.display import show as show, show_source as show_source, table as table
+from .notebook.export import export as export
 from .notebook.figures import (
     architecture as architecture,
     contact_sheet as contact_sheet,
@@ -87,7 +88,7 @@ from .notebook.figures import (
     smooth as smooth,
 )
 from .notebook.live_panel import live_panel as live_panel
-from .notebook.player import show_clip as show_clip
+from .notebook.player import play as play, show_clip as show_clip
 from .notebook.scrubber import scrub as scrub
 from .notebook.sweeps import read_sweep as read_sweep, sweep_figure as sweep_figure
 from .training import (

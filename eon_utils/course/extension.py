@@ -37,7 +37,7 @@ from eon_utils.course.outputs import (
     outputs,
     picture_of,
 )
-from eon_utils.course.widgets import restore_widgets
+from eon_utils.course.widgets import named_views, restore_widgets
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
             cell.metadata["mystnb"] = {"code_prompt_show": "Code", "code_prompt_hide": "Code"}
     drop_code_styles(nb)
-    take_widgets(nb)
+    take_widgets(nb, name[:2])
     return picture_alts(nb)
 
 
@@ -165,8 +165,10 @@ def picture_alts(nb: NotebookNode) -> dict[str, str]:
     return alts
 
 
-def take_widgets(nb: NotebookNode) -> None:
+def take_widgets(nb: NotebookNode, phase: str) -> None:
     """Replace every widget view by a place for it; the last place holds what all of them need.
+
+    The place has the widget's name, by which a link leads to one of its steps (see site.js).
 
     A view keeps its poster in its place until it runs. A view without saved state, or of a widget
     that is no anywidget, is only its poster, or a line that says where it lives.
@@ -174,7 +176,7 @@ def take_widgets(nb: NotebookNode) -> None:
     saved = nb.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
     store: dict[str, dict] = {"models": {}, "esm": {}, "css": {}}
     last = None
-    for output in outputs(nb):
+    for output, name in list(named_views(nb, phase)):
         if VIEW not in output.get("data", {}):
             continue
         key = output.data.pop(VIEW)["model_id"]
@@ -191,7 +193,7 @@ def take_widgets(nb: NotebookNode) -> None:
                 data = b64encode(picture_of(output)).decode()
                 alt = html.escape(alt_of(output))
                 poster = f'<img src="data:{kind};base64,{data}" alt="{alt}">'
-            place = f'<div class="eon-widget" data-model="{key}">{poster}</div>'
+            place = f'<div class="eon-widget" data-model="{key}" id="{name}">{poster}</div>'
             output.data = NotebookNode({"text/html": place})
             last = output
         elif not kind_of(output) and "text/html" not in output.data:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from eon_utils.course.outputs import STATE, VIEW, images, kind_of, outputs, picture_of
-from eon_utils.data.files import whole_file
 from eon_utils.notebook.display import SUFFIXES, mime_of, true_colour
-from eon_utils.notebook.posters import font
+from eon_utils.notebook.export import export
+from eon_utils.notebook.scrubber import Scrubber
 
 SMALL = "screenshots/small"
 SMALL_WIDTH = 96  # on the page; the file has twice as many pixels
@@ -32,15 +30,6 @@ PARTS = {
 
 MOVING = "02_scrubber"  # the scrubber that moves at the top of the README
 MOMENTS = 30  # of the training, at most
-PACE = 140  # milliseconds a moment
-REST = 2500  # the same at the end
-CELL = (152, 106)  # of one picture
-GAP = 8
-HEAD = 40  # height of the names
-FOOT = 84  # height of accuracies and slider
-GRAY = (125, 131, 140, 255)  # legible on a light page and on a dark one
-BLUE = (56, 139, 253, 255)
-QUALITY = 70
 
 
 def save_screenshots(root: Path, notebooks: Iterable[Path]) -> None:
@@ -90,38 +79,14 @@ def small_picture(picture: Path, box: tuple[float, float, float, float]) -> byte
 # --- the one that moves ---
 
 
-class Saved(NamedTuple):
-    """What a notebook that ran keeps of a scrubber."""
-
-    spec: dict[str, Any]  # as `scrubber.encode` gives it
-    atlas: Image.Image
-    targets: Image.Image
-
-    def picture(self, run: int, moment: int, index: int) -> Image.Image:
-        """One picture, as one network returned it."""
-        tile = self.spec["tiles"][run][moment]
-        row, column = divmod(tile, self.spec["columns"])
-        wide, tall = self.spec["cell"]
-        left = (column * self.spec["pictures"] + index) * wide
-        return self.atlas.crop((left, row * tall, left + wide, (row + 1) * tall))
-
-    def target(self, index: int) -> Image.Image:
-        """One picture, as it should become."""
-        wide, tall = self.spec["cell"]
-        return self.targets.crop((index * wide, 0, (index + 1) * wide, tall))
-
-
-def read_scrubber(nb: NotebookNode, name: str) -> Saved | None:
+def read_scrubber(nb: NotebookNode, name: str) -> Scrubber | None:
     """The scrubber of this name that a notebook saved when it ran; None if it has none."""
     saved = nb.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     for output in outputs(nb):
         if output.get("metadata", {}).get("screenshot") == name and VIEW in output.data:
             model = saved[output.data[VIEW]["model_id"]]
             parts = {part["path"][0]: b64decode(part["data"]) for part in model["buffers"]}
-            opened = [
-                Image.open(BytesIO(parts[key])).convert("RGB") for key in ("atlas", "targets")
-            ]
-            return Saved(model["state"]["spec"], *opened)
+            return Scrubber(spec=model["state"]["spec"], **parts)
     return None
 
 
@@ -130,59 +95,6 @@ def save_moving_picture(root: Path, executed: Path) -> None:
     scrubber = read_scrubber(nbformat.read(executed, as_version=4), MOVING)
     if scrubber is None:
         return
-    count = len(scrubber.spec["steps"])
-    moments = sorted({round(i * (count - 1) / (MOMENTS - 1)) for i in range(MOMENTS)})
-    frames = [draw_moment(scrubber, moment) for moment in moments]
-    durations = [PACE] * (len(frames) - 1) + [REST]
-    with whole_file(root / "screenshots" / f"{MOVING}.webp") as partial:
-        frames[0].save(
-            partial,
-            "WEBP",
-            save_all=True,
-            append_images=frames[1:],
-            duration=durations,
-            loop=0,
-            quality=QUALITY,
-            method=6,
-            minimize_size=True,
-        )
-
-
-def draw_moment(scrubber: Saved, moment: int) -> Image.Image:
-    """A page with nothing behind it: a column a network, the targets, and where the slider is."""
-    spec = scrubber.spec
-    wide, tall = CELL
-    columns = len(spec["names"]) + 1
-    rows = spec["pictures"]
-    width = columns * (wide + GAP) - GAP
-    page = Image.new("RGBA", (width, HEAD + rows * (tall + GAP) + FOOT))
-    pen = ImageDraw.Draw(page)
-    below = HEAD + rows * (tall + GAP)
-    for column in range(columns):
-        left = column * (wide + GAP)
-        is_target = column == columns - 1
-        for row in range(rows):
-            picture = scrubber.target(row) if is_target else scrubber.picture(column, moment, row)
-            page.paste(picture.resize(CELL), (left, HEAD + row * (tall + GAP)))
-        name = "target" if is_target else spec["names"][column]
-        pen.text((left + wide / 2, HEAD / 2 - 2), name, GRAY, font(30, True), anchor="mm")
-        if not is_target:
-            percent = f"{spec['accuracy'][column][moment]:.1f} %"
-            pen.text((left + wide / 2, below + 14), percent, GRAY, font(25), anchor="mm")
-    draw_slider(pen, spec["steps"], moment, (width, below + 60))
-    return page
-
-
-def draw_slider(
-    pen: ImageDraw.ImageDraw, steps: list[int], moment: int, at: tuple[int, int]
-) -> None:
-    """A slider with its knob and the step; `at` is how far it may reach, and its middle."""
-    right, middle = at
-    text = f"training step {steps[moment]:,}"
-    room = font(28, True).getlength(f"training step {steps[-1]:,}")
-    start, end = room + 28, right - 14
-    knob = start + (end - start) * moment / (len(steps) - 1)
-    pen.text((0, middle), text, GRAY, font(28, True), anchor="lm")
-    pen.rounded_rectangle((start, middle - 3, end, middle + 3), 3, GRAY)
-    pen.rounded_rectangle((start, middle - 3, knob, middle + 3), 3, BLUE)
-    pen.ellipse((knob - 12, middle - 12, knob + 12, middle + 12), BLUE)
+    scrubber.spec = scrubber.spec | {"titles": []}  # the page is narrow
+    picture = root / "screenshots" / f"{MOVING}.webp"
+    export(scrubber, picture, most=MOMENTS, transparent=True)

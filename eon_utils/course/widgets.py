@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -46,23 +46,34 @@ def keep_widgets(nb: NotebookNode, path: Path) -> None:
     """
     saved = nb.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     kept: dict[str, NotebookNode] = {}
-    number = 0
-    for output in outputs(nb):
-        view = output.get("data", {}).get(VIEW, {})
-        number += bool(view) or KEY in output.get("metadata", {})
-        key = view.get("model_id", "")
+    for output, name in named_views(nb, path.name[:2]):
+        key = output.get("data", {}).get(VIEW, {}).get("model_id", "")
         model = saved.get(key, {})
         if model.get("state", {}).get("_anywidget_id") not in SCRIPTS:
             continue
         if key not in kept:
-            name = output.metadata.get("screenshot") or f"widget_{number}"
-            phase = path.name[:2]
-            file = f"{FOLDER}/{phase}_{name.removeprefix(f'{phase}_')}.zip"
+            file = f"{FOLDER}/{name}.zip"
             data = pack(model)
             with whole_file(path.parent / file) as partial:
                 partial.write_bytes(data)
             kept[key] = NotebookNode(file=file, sha256=hashlib.sha256(data).hexdigest())
         output.metadata[KEY] = kept[key]
+
+
+def named_views(nb: NotebookNode, phase: str) -> Iterator[tuple[NotebookNode, str]]:
+    """The outputs that show a widget, or did when they were made, each with a name.
+
+    Args:
+        nb: a notebook, executed or committed: the names are the same.
+        phase: the number of the lesson, with which each name begins.
+    """
+    number = 0
+    for output in outputs(nb):
+        metadata = output.get("metadata", {})
+        if VIEW in output.get("data", {}) or KEY in metadata:
+            number += 1
+            name = metadata.get("screenshot") or f"widget_{number}"
+            yield output, f"{phase}_{name.removeprefix(f'{phase}_')}"
 
 
 def restore_widgets(nb: NotebookNode, folder: Path) -> list[str]:

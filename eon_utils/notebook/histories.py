@@ -112,3 +112,32 @@ def loss_curve(loss: Sequence[float], keep: Sequence[int]) -> list[list]:
             steps.append(step)
             values.append(value)
     return [steps, values]
+
+
+def smooth_curve(loss: Sequence[float], steps: Sequence[int]) -> list[float]:
+    """A loss without its noise at some steps: medians over a tenth of the step to both sides.
+
+    The window is as long before a step as after it, so that nothing moves in time; at both ends of
+    the run it is of one value, so that they stay.
+
+    Args:
+        loss: one value a step.
+        steps: as `loss_curve` gives them, so that their values are above zero.
+
+    Returns:
+        A value a step, of five significant digits.
+
+    Examples:
+        >>> smooth_curve([8.0, 4.0, 2.0, 1.0], [0, 1, 3])
+        [8.0, 4.0, 1.0]
+    """
+    series = np.asarray(loss, dtype=float)
+    last = len(series) - 1
+    smooth = []
+    for step in steps:
+        step = min(step, last)
+        reach = min(step // 10, last - step)
+        window = series[step - reach : step + reach + 1]
+        middle = np.median(window[np.isfinite(window) & (window > 0)])
+        smooth.append(float(f"{middle:.5g}"))
+    return smooth

@@ -46,7 +46,7 @@ LADDER = [
 
 
 class Player(anywidget.AnyWidget):
-    """Clips that play; made by `show_clip`, which see.
+    """Clips that play; made by `play`, which see.
 
     Attributes:
         frame: the one shown, counted from 0.
@@ -58,12 +58,54 @@ class Player(anywidget.AnyWidget):
     spec = t.Dict().tag(sync=True)
     frame = t.Int(0).tag(sync=True)
     poster = t.Bytes()
-    name = t.Unicode(None, allow_none=True)
+    name = t.Unicode(None, allow_none=True).tag(sync=True)
 
     def _repr_mimebundle_(self, **_: object) -> MimeBundle:
         alt = self.spec["alt"]
         bundle = super()._repr_mimebundle_() or ({}, {})
         return with_still(bundle, self.poster, f"Player: {alt}", alt, self.name)
+
+
+def play(
+    clips: Tensor | dict[str, Tensor],
+    titles: Sequence[str] = (),
+    fps: float = 8,
+    alt: str | None = None,
+    name: str | None = None,
+    height: int | None = None,
+    given: int = 0,
+) -> Player:
+    """Clips that play in a loop, with a button, a slider and the arrow keys.
+
+    They need no kernel. The pictures are lossy WebP, 640 kB at most, of at most 256 pixels in
+    width: do not measure pixels in them. F is full screen, and a button saves the frame as a PNG.
+    `export` writes the clips as a film.
+
+    Args:
+        clips: (N, T, 3, H, W) or (T, 3, H, W) in [0, 1]; or name -> such clips, all of one shape: a
+            row each, in step. The first eight clips are shown.
+        titles: one a clip.
+        fps: frames a second.
+        alt: description.
+        name: of the film strip, which is the still picture of the clips, under screenshots/; also
+            of a frame that is saved, and in links to it.
+        height: of one picture on the page, in CSS pixels, at most (default: as suits a page). They
+            are smaller where else pictures and slider would not be in view together.
+        given: so many frames, at the start, are marked as given, the others as predicted.
+
+    Returns:
+        The widget; a cell that ends with it shows it.
+
+    Raises:
+        ValueError: for clips of another or of different shapes, a wrong number of titles, a `given`
+            that leaves no frame to predict, and when the clips do not fit.
+    """
+    rows, titles = _checked(clips, titles, fps, given)
+    alt = alt or _description(rows, given)
+    widget = _player(rows, titles, height, {"given": given, "fps": fps, "alt": alt})
+    widget.poster = _poster(rows, titles, given)
+    widget.name = name
+    return widget
 
 
 def show_clip(
@@ -76,47 +118,50 @@ def show_clip(
     given: int = 0,
     player: bool = True,
 ) -> None:
-    """Display clips that play in a loop, with a button, a slider and the arrow keys.
-
-    They need no kernel. The pictures are lossy WebP, 640 kB at most, of at most 256 pixels in
-    width: do not measure pixels in them.
+    """Display the player that `play` makes, anywhere in a cell.
 
     Args:
-        clips: (N, T, 3, H, W) or (T, 3, H, W) in [0, 1]; or name -> such clips, all of one shape: a
-            row each, in step. The first eight clips are shown.
+        clips: as of `play`, and so are those that follow.
         titles: one a clip.
         fps: frames a second.
         alt: description.
-        name: of the film strip, which is the still picture of the clips, under screenshots/.
-        height: of one picture on the page, in CSS pixels (default: as large as suits a page).
-        given: so many frames, at the start, are marked as given, the others as predicted.
+        name: of the still picture.
+        height: of one picture on the page, in CSS pixels, at most.
+        given: so many frames, at the start, are marked as given.
         player: False displays the film strip alone, as for paper.
 
     Raises:
-        ValueError: for clips of another or of different shapes, a wrong number of titles, a `given`
-            that leaves no frame to predict, and when the clips do not fit.
+        ValueError: as `play`.
     """
+    if player:
+        display(play(clips, titles, fps, alt, name, height, given))
+        return
+    rows, titles = _checked(clips, titles, fps, given)
+    alt = alt or _description(rows, given)
+    strip = _poster(rows, titles, given)
+    data, metadata = with_still(({}, {}), strip, f"Figure: {alt}", alt, name)
+    display(data, metadata=metadata, raw=True)
+
+
+def _checked(
+    clips: Tensor | dict[str, Tensor], titles: Sequence[str], fps: float, given: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The clips that are shown, and their titles. Raises ValueError for what does not suit."""
     rows = _rows(clips)
     _check_options(rows, titles, fps, given)
-    titles = [str(title) for title in titles][:CLIPS]
-    rows = {label: films[:CLIPS] for label, films in rows.items()}
-    alt = alt or _description(rows, given)
-    poster = still_page(lambda width: _film_strip(rows, titles, given, width))
-    if player:
-        widget = _player(rows, titles, height, {"given": given, "fps": fps, "alt": alt})
-        widget.poster = poster
-        widget.name = name
-        display(widget)
-    else:
-        data, metadata = with_still(({}, {}), poster, f"Figure: {alt}", alt, name)
-        display(data, metadata=metadata, raw=True)
+    shown = {label: films[:CLIPS] for label, films in rows.items()}
+    return shown, [str(title) for title in titles][:CLIPS]
+
+
+def _poster(rows: dict[str, np.ndarray], titles: Sequence[str], given: int) -> bytes:
+    return still_page(lambda width: _film_strip(rows, titles, given, width))
 
 
 def _rows(clips: Tensor | dict[str, Tensor]) -> dict[str, np.ndarray]:
     """Name -> uint8 (N, T, H, W, 3), all of one shape; a tensor alone has an empty name."""
     named = clips if isinstance(clips, dict) else {"": clips}
     if not named:
-        raise ValueError("show_clip: no clips given; pass a tensor, or {'name': tensor, ...}")
+        raise ValueError("play: no clips given; pass a tensor, or {'name': tensor, ...}")
     rows = {}
     first = next(iter(named))
     for label, clip in named.items():
@@ -124,12 +169,12 @@ def _rows(clips: Tensor | dict[str, Tensor]) -> dict[str, np.ndarray]:
         if not _is_clip(clip):
             of = f"clips[{label!r}]" if label else "clips"
             wanted = "(N, T, 3, H, W) or (T, 3, H, W) of numbers in [0, 1]"
-            raise ValueError(f"show_clip: {of} has shape {shape}, {clip.dtype}; give {wanted}")
+            raise ValueError(f"play: {of} has shape {shape}, {clip.dtype}; give {wanted}")
         rows[label] = to_uint8(clip if clip.ndim == 5 else clip[None])
         if rows[label].shape != rows[first].shape:
             other = tuple(named[first].shape)
             raise ValueError(
-                f"show_clip: clips[{label!r}] has shape {shape}, clips[{first!r}] {other};"
+                f"play: clips[{label!r}] has shape {shape}, clips[{first!r}] {other};"
                 " give as many clips and frames in each, of one size"
             )
     return rows
@@ -148,12 +193,12 @@ def _check_options(
     count, frames = next(iter(rows.values())).shape[:2]
     if titles and len(titles) != count:
         numbers = f"{len(titles)} titles for {count} clips"
-        raise ValueError(f"show_clip: {numbers}; give one each or none")
+        raise ValueError(f"play: {numbers}; give one each or none")
     if not 0 <= given < frames:
         allowed = f"from 0 to {frames - 1}: the clips have {frames} frames"
-        raise ValueError(f"show_clip: given={given!r} must be {allowed}")
+        raise ValueError(f"play: given={given!r} must be {allowed}")
     if not fps > 0:
-        raise ValueError(f"show_clip: fps={fps!r} must be above 0")
+        raise ValueError(f"play: fps={fps!r} must be above 0")
 
 
 def _description(rows: dict[str, np.ndarray], given: int) -> str:
@@ -204,7 +249,7 @@ def _encode(rows: dict[str, np.ndarray], width: int) -> tuple[Atlas, tuple[int, 
         if atlas:
             return atlas, cell
     raise ValueError(
-        f"show_clip: {len(tiles)} x {count} pictures do not fit; show fewer clips or frames"
+        f"play: {len(tiles)} x {count} pictures do not fit; show fewer clips or frames"
     )
 
 

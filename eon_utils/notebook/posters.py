@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,13 +53,16 @@ LINE = 16
 GROUP_GAP = 10  # before a row with a name
 
 
-def poster(named: dict[str, History], metric: str = "loss", axis: str = "step") -> bytes:
+def poster(
+    named: dict[str, History], metric: str = "loss", axis: str = "step", values: bool = True
+) -> bytes:
     """The still picture of a scrubber.
 
     Args:
         named: the histories, name -> history.
         metric: what the loss is called.
         axis: what the slider moves over.
+        values: False leaves the values out, where the reader is to guess them.
 
     Returns:
         A PNG or a JPEG: five steps, log-spaced, and the target; of films three steps under their
@@ -67,7 +70,7 @@ def poster(named: dict[str, History], metric: str = "loss", axis: str = "step") 
     """
     film = is_film(next(iter(named.values())))
     draw = _films_page if film else _photos_page
-    return still_page(lambda width: draw(named, metric, axis, width))
+    return still_page(lambda width: draw(named, metric if values else "", axis, width))
 
 
 def still_page(draw: Callable[[int], Image.Image]) -> bytes:
@@ -105,6 +108,7 @@ class _Column:
 
 
 def _photos_page(named: dict[str, History], metric: str, axis: str, width: int) -> Image.Image:
+    """Without a metric it says no values."""
     runs = list(named.values())
     steps = _spread_steps(runs)
     grid = _PhotoGrid(named, len(steps) + 1, width)
@@ -112,8 +116,9 @@ def _photos_page(named: dict[str, History], metric: str, axis: str, width: int) 
         if len(runs) > 1:
             grid.write_name(index, name)
         for place, step in enumerate(steps):
-            grid.draw(index, place, _column_at(run, step, axis))
-        text = f"{metric} · accuracy" if run.accuracy else metric
+            column = _column_at(run, step, axis)
+            grid.draw(index, place, column if metric else replace(column, text=""))
+        text = f"{metric} · accuracy" if metric and run.accuracy else metric
         grid.draw(index, len(steps), _Column("target", targets(run), text))
     return grid.page
 
@@ -229,7 +234,9 @@ def _films_page(named: dict[str, History], metric: str, axis: str, width: int) -
             for place, index in enumerate(_film_snapshots(run, runs)):
                 step = run.snapshot_steps[index]
                 loss = value_text(value_at(run.loss, step))
-                lines = [step_text(axis, step), f"{metric} {loss}"]
+                lines = [step_text(axis, step)]
+                if metric:
+                    lines.append(f"{metric} {loss}")
                 frames = list(run.snapshots[index][clip, ahead])
                 rows.append(FilmRow("" if place else name, frames, lines))
     return film_strips(rows, [*before, *(given + i for i in ahead)], given, width)

@@ -20,6 +20,7 @@ from eon_utils.notebook.histories import (
     loss_curve,
     percent_at,
     shown_count,
+    smooth_curve,
     targets,
     value_at,
     value_text,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from eon_utils.training.history import History
 
 ROOM = PageRoom(width=732, square=240)
+TRAINING = "training step"  # over anything else a reader moves the slider to guess
 
 
 class Scrubber(anywidget.AnyWidget):
@@ -60,7 +62,7 @@ class Scrubber(anywidget.AnyWidget):
     index = t.Int(0).tag(sync=True)
     frame = t.Int(0).tag(sync=True)
     poster = t.Bytes()
-    name = t.Unicode(None, allow_none=True)
+    name = t.Unicode(None, allow_none=True).tag(sync=True)
 
     def _repr_mimebundle_(self, **_: object) -> MimeBundle:
         steps = self.spec["steps"]
@@ -75,7 +77,7 @@ def scrub(
     histories: dict[str, History] | History,
     titles: Sequence[str] = (),
     metric: str = "loss",
-    axis: str = "training step",
+    axis: str = TRAINING,
     name: str | None = None,
     height: int | None = None,
     alt: str | None = None,
@@ -86,6 +88,13 @@ def scrub(
     first those given to the models (`History.context`, where there is one), then the K predicted
     ones. The first four clips are shown, of three models three, of more two.
 
+    Loss curves are smoothed by medians, with the raw ones faint behind them. A slider over anything
+    but training steps is there to guess by: it stands at its beginning, the curve appears as far
+    as it has been moved, and neither the still picture nor its description says values.
+
+    Arrow keys move it, space plays, F is full screen, and a button saves the step as a PNG. Set
+    `index` to move it from Python; `export` writes it as a film.
+
     The pictures are lossy WebP, 640 kB at most: do not measure pixels in them.
 
     Args:
@@ -94,8 +103,9 @@ def scrub(
         titles: one a picture.
         metric: what the loss is called.
         axis: what the slider moves over.
-        name: of the still picture under screenshots/.
-        height: of one picture on the page, in CSS pixels (default: as large as suits a page).
+        name: of the still picture under screenshots/, of a step that is saved, and in links to it.
+        height: of one picture on the page, in CSS pixels, at most (default: as suits a page). They
+            are smaller where else pictures, chart and slider would not be in view together.
         alt: description of the still picture.
 
     Returns:
@@ -115,7 +125,8 @@ def scrub(
     spec |= _description(named, titles, metric, axis, spec["steps"])
     spec["alt"] = alt or spec["alt"]
     spec |= {"width": width, "pixelated": wide < width}
-    state = {"atlas": atlas, "spec": spec, "index": len(spec["steps"]) - 1, "name": name}
+    index = 0 if spec["guess"] else len(spec["steps"]) - 1
+    state = {"atlas": atlas, "spec": spec, "index": index, "name": name}
     if is_film(runs[0]):  # its targets are in the atlas
         given = len(context_frames(runs))
         spec |= {"given": given, "frames": frame_captions(given, targets(runs[0]).shape[1])}
@@ -123,7 +134,7 @@ def scrub(
     else:
         row = side_by_side(targets(runs[0])[: spec["pictures"]], tuple(spec["cell"]))
         state["targets"] = image_bytes(Image.fromarray(row), "WEBP", quality=90)
-    return Scrubber(poster=poster(named, metric, axis), **state)
+    return Scrubber(poster=poster(named, metric, axis, not spec["guess"]), **state)
 
 
 def _by_name(histories: dict[str, History] | History) -> dict[str, History]:
@@ -161,6 +172,8 @@ def _description(
     """What the widget writes: names, titles, values and curves."""
     runs = list(named.values())
     shown = shown_count(runs)
+    guess = axis != TRAINING
+    curves = [loss_curve(run.loss, steps) for run in runs]
     spec = {
         "names": list(named),
         "titles": [str(title) for title in titles][:shown],
@@ -170,8 +183,12 @@ def _description(
         "ends": [len(run.loss) for run in runs],
         "values": [],
         "accuracy": [],
-        "curves": [loss_curve(run.loss, steps) for run in runs],
+        "curves": curves,
+        "guess": guess,
     }
+    if not guess:
+        pairs = zip(runs, curves, strict=True)
+        spec["smooth"] = [smooth_curve(run.loss, at) for run, (at, _) in pairs]
     changes = []
     for name, run in named.items():
         values = [value_at(run.loss, step) for step in steps]
@@ -182,7 +199,9 @@ def _description(
     what = "Pictures as reconstructed"
     if is_film(runs[0]):
         what = f"{targets(runs[0]).shape[1]} frames as predicted"
-    spec["alt"] = f"{what} at {axis}s {steps[0]} to {steps[-1]}. {'; '.join(changes)}."
+    spec["alt"] = f"{what}, {axis} {steps[0]} to {steps[-1]}."
+    if not guess:
+        spec["alt"] += f" {'; '.join(changes)}."
     return spec
 
 

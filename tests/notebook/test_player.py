@@ -12,7 +12,7 @@ from browser import decoded, film_tile, moving_shapes, tensor
 from PIL import Image
 
 from eon_utils.notebook import player
-from eon_utils.notebook.player import Player, show_clip
+from eon_utils.notebook.player import Player, play, show_clip
 from eon_utils.notebook.posters import POSTER_BYTES
 from eon_utils.notebook.sprites import ATLAS_BYTES, ATLAS_PIXELS
 
@@ -50,6 +50,14 @@ def test_tiles_show_the_right_pictures(shown, films):
     for row, clips in enumerate((films, other)):
         for frame in (0, 5, 13):
             assert np.abs(film_tile(sheet, spec, row * 14 + frame) - clips[:, frame]).mean() < 5
+
+
+def test_play_gives_what_show_clip_displays(shown, films):
+    widget = play(tensor(films), titles="abc", fps=5, name="06_films")
+    show_clip(tensor(films), titles="abc", fps=5, name="06_films")
+    assert isinstance(widget, Player) and widget.get_state()["name"] == "06_films"
+    other = shown[0][0]
+    assert (widget.spec, widget.atlas, widget.poster) == (other.spec, other.atlas, other.poster)
 
 
 def test_one_clip_without_a_number_and_at_most_eight_of_many(shown, films):

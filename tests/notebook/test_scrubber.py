@@ -12,7 +12,7 @@ from browser import decoded, fake_film, fake_history, film_tile
 from PIL import Image
 
 from eon_utils.notebook import live_panel as panel_module
-from eon_utils.notebook.histories import value_at
+from eon_utils.notebook.histories import loss_curve, smooth_curve, value_at
 from eon_utils.notebook.live_panel import LivePanel, live_panel
 from eon_utils.notebook.posters import POSTER_BYTES
 from eon_utils.notebook.scrubber import encode, scrub
@@ -202,7 +202,7 @@ def test_text_and_still_picture_of_films():
     assert data["text/plain"] == "Scrubber: V4, V5 over steps 0..400 and 14 frames"
     assert metadata["screenshot"] == "04_scrubber"
     assert metadata["image/png"]["alt"].startswith(
-        "10 frames as predicted at training steps 0 to 400. V4: loss"
+        "10 frames as predicted, training step 0 to 400. V4: loss"
     )
     poster = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert poster.mode == "RGB" and 600 <= poster.width <= 920 and poster.height <= 960
@@ -234,6 +234,58 @@ def test_which_films_are_refused(history):
         ValueError, match=r"snapshots of 'short' are \(3, 9, 64, 64, 3\), not as \(3, 10,"
     ):
         scrub({"film": film, "short": short})
+
+
+# --- the curves ---
+
+
+def test_smoothing_keeps_the_ends_and_moves_nothing_in_time():
+    falling = [(1 + step) ** -0.7 for step in range(2000)]
+    steps, values = loss_curve(falling, [0, 700])
+    assert smooth_curve(falling, steps) == values, "what falls steadily stays as it is"
+
+    jump = [1.0] * 1000 + [0.1] * 1001
+    steps, _ = loss_curve(jump, range(950, 1050))
+    smooth = dict(zip(steps, smooth_curve(jump, steps), strict=True))
+    assert smooth[999] == 1.0 and smooth[1000] == 0.1, "a jump stays where it is"
+
+    random = np.random.default_rng(0)
+    noisy = (np.array(falling) * np.exp(random.normal(0, 0.4, 2000))).tolist()
+    steps, raw = loss_curve(noisy, [])
+    smooth = smooth_curve(noisy, steps)
+    assert (smooth[0], smooth[-1]) == (raw[0], raw[-1])
+    far = [i for i, step in enumerate(steps) if 100 <= step <= 1500]
+    truth = np.log([falling[steps[i]] for i in far])
+    errors = [np.log([series[i] for i in far]) - truth for series in (smooth, raw)]
+    assert np.std(errors[0]) < 0.35 * np.std(errors[1])
+    assert abs(np.mean(errors[0])) < 0.05, "neither above nor below, so neither early nor late"
+
+
+def test_smoothing_knows_what_a_log_axis_does_not():
+    loss = [1.0, float("nan"), *[0.5, 0.0] * 50]
+    steps, values = loss_curve(loss, [])
+    assert set(smooth_curve(loss, steps)) == {1.0, 0.5} and len(values) == len(steps)
+
+
+def test_a_training_is_smoothed_and_what_is_guessed_is_not(history):
+    spec = scrub(history).spec
+    assert len(spec["smooth"][0]) == len(spec["curves"][0][1]) and not spec["guess"]
+    assert "smooth" not in scrub(history, axis="cell size").spec
+
+
+def test_who_guesses_starts_at_the_beginning_and_is_told_nothing(history):
+    data, metadata = scrub(history, metric="error", axis="cell size")._repr_mimebundle_()
+    guessed = scrub(history, metric="error", axis="cell size")
+    assert guessed.index == 0 and guessed.spec["guess"]
+    assert metadata["image/png"]["alt"] == "Pictures as reconstructed, cell size 0 to 400."
+    trained = scrub(history, metric="error")
+    assert trained.index == len(trained.spec["steps"]) - 1
+    still, other = (
+        Image.open(io.BytesIO(png)).convert("L")
+        for png in (base64.b64decode(data["image/png"]), trained.poster)
+    )
+    below = np.asarray(still)[-22:]
+    assert below.min() > 200 > np.asarray(other)[-22:].min(), "no value stands below the pictures"
 
 
 def test_value_at():

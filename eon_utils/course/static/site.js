@@ -66,7 +66,56 @@ async function load(source) {
   return typeof widget === "function" ? widget() : widget;
 }
 
+// Where the sliders stand is in the page's address: #02_scrubber=340 names a scrubber and its step, 04_scrubber=45/7
+// also the frame, 06_moves=3 a player's frame. Several are joined by &; the last one is the one that moved last.
+const places = new Map();
+
+let writing = null; // browsers allow some hundred changes a minute
+function writeAddress() {
+  writing ??= setTimeout(() => {
+    writing = null;
+    history.replaceState(history.state, "", "#" + [...places].map((pair) => pair.join("=")).join("&"));
+  }, 400);
+}
+
+const nearest = (steps, step) =>
+  steps.reduce((best, at, i) => (Math.abs(at - step) < Math.abs(steps[best] - step) ? i : best), 0);
+
+function moveTo(model, at) {
+  const { steps, frames } = model.get("spec") ?? {};
+  const numbers = at.split("/").map(Number);
+  if (steps) model.set("index", nearest(steps, numbers.shift()));
+  if (frames && numbers.length) model.set("frame", Math.min(Math.max(numbers[0], 1), frames.length) - 1);
+}
+
+function whereIs(model) {
+  const { steps, frames } = model.get("spec");
+  const numbers = [];
+  if (steps) numbers.push(steps[model.get("index")]);
+  if (frames) numbers.push(model.get("frame") + 1);
+  return numbers.join("/");
+}
+
+// Moves the sliders to where the address says. Returns the name of the one to be scrolled to.
+function followAddress(models) {
+  const pairs = [...new URLSearchParams(location.hash.slice(1))];
+  const named = pairs.filter(([name, at]) => models.has(name) && /^\d+(\/\d+)?$/.test(at));
+  for (const [name, at] of named) {
+    moveTo(models.get(name), at);
+    places.delete(name);
+    places.set(name, at);
+  }
+  return named.at(-1)?.[0];
+}
+
+// Calls `moved` when a widget of ours moves; others have no steps or frames.
+function whenMoved(model, moved) {
+  const spec = model.get("spec") ?? {};
+  if (spec.steps || spec.frames) model.on("change:index change:frame", moved);
+}
+
 async function moveWidgets(store) {
+  const named = new Map();
   const modules = {};
   const models = {};
   const style = document.head.appendChild(document.createElement("style"));
@@ -80,6 +129,7 @@ async function moveWidgets(store) {
       if (!model) {
         model = models[place.dataset.model] = makeModel(saved);
         await widget.initialize?.({ model, signal });
+        named.set(place.id, model);
       }
       const el = document.createElement("div");
       place.prepend(el); // in the page before it renders, so that it can measure its width
@@ -90,6 +140,18 @@ async function moveWidgets(store) {
       console.error("This widget stays a still picture:", error);
     }
   }
+  const show = (name) => document.getElementById(name)?.scrollIntoView();
+  const first = followAddress(named);
+  for (const [name, model] of named)
+    whenMoved(model, () => {
+      places.delete(name);
+      places.set(name, whereIs(model));
+      writeAddress();
+    });
+  window.addEventListener("hashchange", () => show(followAddress(named)));
+  if (document.readyState !== "complete") await new Promise((done) => window.addEventListener("load", done));
+  const [visit] = performance.getEntriesByType("navigation");
+  if (visit?.type === "navigate") show(first); // a page that is loaded again stays where it was
 }
 
 const saved = document.getElementById("eon-widgets");

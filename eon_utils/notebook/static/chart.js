@@ -32,13 +32,15 @@ function ticks(low, high, dense, most) {
   return [10 ** low, 10 ** high];
 }
 
-// curves: [{name, steps, values}], positive values only; names are written at the ends when there are several
+// curves: [{name, steps, values, smooth}], positive values only; `smooth`, where there is one, are the values to draw,
+// with `values` faint behind. Names are written at the ends when there are several.
 function chart(svg, curves, ylabel, firstStep, axis = "training step") {
   const lx = (step) => Math.log10(Math.max(step, 0.5)); // step 0 stands half a step left of 1
-  let px, py, marker, dots;
+  let px, py, marker, dots, lines = [];
 
   function layout() {
     const width = svg.clientWidth, height = svg.clientHeight;
+    const u = parseFloat(getComputedStyle(svg).fontSize) / 13; // all distances grow with the letters
     const values = curves.flatMap((c) => c.values);
     svg.replaceChildren();
     px = null;
@@ -46,51 +48,58 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     const names = curves.length > 1 ? curves.map((c) => add(svg, "text", { class: "eon-name" }, c.name)) : [];
     for (const n of names)
       while (n.getComputedTextLength() > 0.4 * width) n.textContent = `${n.textContent.slice(0, -2)}…`;
-    const label = Math.max(8, ...names.map((n) => n.getComputedTextLength() + 18));
-    const left = 48, right = width - label, top = 24, bottom = height - 40;
+    const label = Math.max(8, ...names.map((n) => n.getComputedTextLength() + 18 * u));
+    const left = 48 * u, right = width - label, top = 24 * u, bottom = height - 40 * u;
     const x0 = lx(firstStep), x1 = Math.max(x0 + 0.3, ...curves.map((c) => lx(c.steps.at(-1) ?? 0)));
     const ys = values.map(Math.log10), pad = 0.04 * (Math.max(...ys) - Math.min(...ys)) + 0.01;
     const y0 = Math.min(...ys) - pad, y1 = Math.max(...ys) + pad;
     px = (step) => left + ((right - left) * (lx(step) - x0)) / (x1 - x0);
     py = (value) => bottom - ((bottom - top) * (Math.log10(value) - y0)) / (y1 - y0);
 
-    for (const v of ticks(y0, y1, 2, (bottom - top) / 16)) {
+    for (const v of ticks(y0, y1, 2, (bottom - top) / (16 * u))) {
       add(svg, "line", { x1: left, x2: right, y1: py(v), y2: py(v), class: "eon-rule" });
-      add(svg, "text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, short(v));
+      add(svg, "text", { x: left - 6 * u, y: py(v) + 4 * u, "text-anchor": "end" }, short(v));
     }
-    for (const s of [...(firstStep < 1 ? [0] : []), ...ticks(Math.max(x0, 0), x1, 2, (right - left) / 40)]) {
+    for (const s of [...(firstStep < 1 ? [0] : []), ...ticks(Math.max(x0, 0), x1, 2, (right - left) / (40 * u))]) {
       add(svg, "line", { x1: px(s), x2: px(s), y1: bottom, y2: bottom + 4, class: "eon-axis" });
-      add(svg, "text", { x: px(s), y: bottom + 17, "text-anchor": "middle" }, short(s));
+      add(svg, "text", { x: px(s), y: bottom + 17 * u, "text-anchor": "middle" }, short(s));
     }
     add(svg, "line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "eon-axis" });
-    add(svg, "text", { x: 0, y: 12 }, `${ylabel} (log)`);
+    add(svg, "text", { x: 0, y: 12 * u }, `${ylabel} (log)`);
+    if (curves.some((c) => c.smooth))
+      add(svg, "text", { x: width, y: 12 * u, "text-anchor": "end", class: "eon-note" }, "smoothed; faint: as measured");
     add(svg, "text", { x: right, y: height - 4, "text-anchor": "end" }, `${axis} (log)`);
 
     marker = add(svg, "line", { y1: top, y2: bottom, class: "eon-marker" });
-    curves.forEach((c, m) => {
-      const within = c.steps.map((s, i) => [s, c.values[i]]).filter(([s]) => s >= firstStep);
+    const line = (c, values, style) => {
+      const within = c.steps.map((s, i) => [s, values[i]]).filter(([s]) => s >= firstStep);
       const points = within.map(([s, value]) => `${px(s).toFixed(1)},${py(value).toFixed(1)}`);
-      add(svg, "polyline", { points: points.join(" "), ...look(m), "stroke-linejoin": "round" });
-    });
-    dots = curves.map((c, m) => add(svg, "circle", { r: 4.5, fill: COLOURS[m % 6], class: "eon-dot" }));
-    spread(names, top, bottom, right);
+      const drawn = add(svg, "polyline", { points: points.join(" "), ...style, "stroke-linejoin": "round" });
+      lines.push({ drawn, points, steps: within.map(([s]) => s) });
+    };
+    lines = [];
+    const faint = { "stroke-width": u, "stroke-dasharray": "", "stroke-opacity": 0.35 };
+    curves.forEach((c, m) => c.smooth && line(c, c.values, { ...look(m), ...faint }));
+    curves.forEach((c, m) => line(c, c.smooth ?? c.values, { ...look(m), "stroke-width": 2 * u }));
+    dots = curves.map((c, m) => add(svg, "circle", { r: 4.5 * u, fill: COLOURS[m % 6], class: "eon-dot" }));
+    spread(names, top, bottom, right, u);
   }
 
-  function spread(names, top, bottom, right) {
+  function spread(names, top, bottom, right, u) {
     // the names stand at the heights where their curves end, pushed apart to one line of text each
     const ends = curves.map((c, m) => ({ m, x: px(c.steps.at(-1) ?? firstStep), y: py(c.values.at(-1) ?? 1) }));
     const order = ends.filter((e) => names[e.m] && curves[e.m].values.length).sort((a, b) => a.y - b.y);
-    const gap = Math.min(15, (bottom - top) / order.length);
+    const gap = Math.min(15 * u, (bottom - top) / order.length);
     order.forEach((e, i) => (e.at = Math.max(e.y, i ? order[i - 1].at + gap : top)));
     for (let i = order.length - 1, limit = bottom; i >= 0; i--, limit -= gap) {
       order[i].at = Math.min(order[i].at, limit);
       limit = order[i].at;
     }
     for (const { m, x, y, at } of order) {
-      const leader = `M${x + 2},${y}L${right + 2},${y}L${right + 10},${at}`;
+      const leader = `M${x + 2},${y}L${right + 2},${y}L${right + 10 * u},${at}`;
       add(svg, "path", { d: leader, stroke: COLOURS[m % 6], fill: "none" });
-      names[m].setAttribute("x", right + 14);
-      names[m].setAttribute("y", at + 4);
+      names[m].setAttribute("x", right + 14 * u);
+      names[m].setAttribute("y", at + 4 * u);
     }
     names.forEach((n, m) => curves[m].values.length || n.remove());
   }
@@ -107,6 +116,12 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     });
   }
 
+  // Draws the curves as far as a step alone
+  function reveal(step) {
+    for (const { drawn, points, steps } of lines)
+      drawn.setAttribute("points", points.filter((_, i) => steps[i] <= step).join(" "));
+  }
+
   const nearest = (event, steps) => {
     const box = svg.getBoundingClientRect();
     const x = ((event.clientX - box.left) * svg.clientWidth) / box.width; // a slide may be enlarged
@@ -115,5 +130,5 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
       if (Math.abs(px(steps[i]) - x) < Math.abs(px(steps[best]) - x)) best = i;
     return best;
   };
-  return { layout, mark, nearest };
+  return { layout, mark, reveal, nearest };
 }

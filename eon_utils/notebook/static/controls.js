@@ -16,11 +16,24 @@ const whole = (n) => n.toLocaleString("en");
 
 const decode = (data) => createImageBitmap(new Blob([bytes(data)], { type: "image/webp" }));
 
-// A canvas for each of `spec.pictures` pictures, in the grid's next row
-function canvases(grid, spec) {
+// The grid of pictures: titles, then a label and a canvas for each of `spec.pictures` a row. An arrangement (see
+// `arrange`) puts the rows one under the other or side by side.
+function pictureGrid(main, spec) {
+  const titled = spec.titles.length ? "eon-titled" : "";
+  const grid = add(main, "div", { class: `eon-grid ${titled}`, role: "img" });
+  grid.style.setProperty("--eon-n", spec.pictures);
+  if (titled) add(grid, "div", { class: "eon-corner" });
+  spec.titles.forEach((title) => add(grid, "div", { class: "eon-title", title }, title));
+  return grid;
+}
+
+function pictureRow(grid, spec, name) {
   const [width, height] = spec.cell;
+  const label = add(grid, "div", { class: "eon-row" });
+  if (name) add(label, "b", { title: name }, name);
   const cell = { width, height, class: spec.pixelated ? "eon-pixels" : "" };
-  return Array.from({ length: spec.pictures }, () => add(grid, "canvas", cell).getContext("2d"));
+  const pens = Array.from({ length: spec.pictures }, () => add(grid, "canvas", cell).getContext("2d"));
+  return { name, label, pens };
 }
 
 // The pictures of a tile (they stand side by side in it) onto their canvases; tiles fill the atlas row by row
@@ -47,9 +60,21 @@ function keepKeys(control) {
   return control;
 }
 
-// A widget's outermost element, with a name: several on a page are told apart.
-function widget(parent, kind, spec) {
-  return add(parent, "div", { class: `eon ${kind}`, role: "group", "aria-label": spec.alt });
+// Several on a page may be of the same models: a number tells them apart.
+function distinct(kind, text) {
+  const taken = (globalThis.eonNames ??= new Set());
+  let name = text;
+  for (let n = 2; taken.has(`${kind}: ${name}`); n++) name = `${text} (${n})`;
+  taken.add(`${kind}: ${name}`);
+  return { name, release: () => taken.delete(`${kind}: ${name}`) };
+}
+
+// A widget's outermost element. `of`: its name in the labels of its controls.
+function widget(parent, kind, spec, of) {
+  const group = distinct("group", spec.alt), controls = distinct("controls", of);
+  const root = add(parent, "div", { class: `eon ${kind}`, role: "group", "aria-label": group.name });
+  root.style.setProperty("--eon-w", `${spec.width}px`);
+  return { root, of: controls.name, release: () => (group.release(), controls.release()) };
 }
 
 // Play button, slider from 0 to `last`, caption. `go(i)` moves, `settle()` follows when a move is over; `loop`:
@@ -92,5 +117,191 @@ function transport(parent, { label, what = "", of, last, ms, loop = false, go, s
     caption.textContent = text;
     range.setAttribute("aria-valuetext", spoken);
   };
-  return { pause, toggle, show };
+  const move = (by) => {
+    pause();
+    go(Math.min(Math.max(+range.value + by, 0), last));
+    settle();
+  };
+  return { bar, range, pause, toggle, move, show };
+}
+
+// --- the size of the pictures ---
+
+const LEAST = 56; // CSS pixels of a picture's width: with less there is nothing to see, and the page has to scroll
+const PROBE = 100;
+
+// The height in which a widget is to be seen as a whole
+function roomHigh(root) {
+  if (root.classList.contains("eon-full")) return window.innerHeight;
+  const notebook = root.closest(".jp-WindowedPanel-outer, .jp-Notebook");
+  if (notebook) return notebook.clientHeight - 16;
+  if (window !== window.top) return 0.7 * screen.availHeight; // a frame that is as high as what is in it
+  const header = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+  return window.innerHeight - header - 8;
+}
+
+// Of four arrangements (rows of pictures under each other or side by side, the chart beside or below them) takes the
+// one with the largest pictures that leaves pictures, chart and sliders in view together.
+function arrange(root, main, grid, svg, spec, rows) {
+  const full = root.classList.contains("eon-full");
+  const em = parseFloat(getComputedStyle(root).fontSize);
+  const style = getComputedStyle(root);
+  const wide = root.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  if (!(wide > 0)) return;
+  root.classList.toggle("eon-narrow", wide < 36 * em);
+  const high = roomHigh(root) - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+  const longest = rows > 2 ? Math.min(8, 0.6 * Math.max(...spec.names.map((name) => name.length))) : 0;
+  const gap = parseFloat(style.rowGap), aside = parseFloat(getComputedStyle(main).columnGap);
+  const ratio = spec.cell[1] / spec.cell[0];
+  const place = (down, beside, width) => {
+    root.classList.toggle("eon-down", down);
+    root.classList.toggle("eon-beside", beside);
+    root.style.setProperty("--eon-w", `${width}px`);
+  };
+  let best = null;
+  for (const down of [false, true])
+    for (const beside of svg ? [true, false] : [false]) {
+      place(down, beside, PROBE);
+      const [columns, lines] = down ? [rows, spec.pictures] : [spec.pictures, rows];
+      const bars = [...root.children].filter((part) => part !== main);
+      let other = grid.offsetHeight - lines * PROBE * ratio; // height of all but the pictures
+      for (const part of bars) other += part.offsetHeight + gap;
+      if (svg && !beside) other += svg.clientHeight + parseFloat(getComputedStyle(main).rowGap);
+      const left = wide - (grid.offsetWidth - columns * PROBE) - (beside ? (16 + longest) * em + aside : 0);
+      const most = full ? Infinity : spec.width;
+      const fits = Math.max((high - other) / (lines * ratio), Math.min(LEAST, spec.width));
+      const width = Math.floor(Math.min(most, left / columns, fits));
+      const missed = Math.max(0, lines * width * ratio + other - high);
+      const texts = [...grid.querySelectorAll(".eon-row > :not(svg)")];
+      const clipped = down ? Math.max(0, Math.max(...texts.map((text) => text.scrollWidth)) - width) : 0;
+      const score = width - missed - 2 * clipped;
+      if (width > 0 && (!best || score > 1.05 * best.score)) best = { down, beside, width, score };
+    }
+  if (best) place(best.down, best.beside, best.width);
+}
+
+// Calls `fit` now and whenever the room changes. Returns what ends that.
+function whenResized(el, fit) {
+  let width = 0;
+  const observer = new ResizeObserver(() => el.clientWidth !== width && ((width = el.clientWidth), fit()));
+  observer.observe(el);
+  window.addEventListener("resize", fit);
+  return () => (observer.disconnect(), window.removeEventListener("resize", fit));
+}
+
+// --- full screen, and a step as a picture ---
+
+const ICONS = { full: "M1 6V1h5M10 1h5v5M15 10v5h-5M6 15H1v-5", save: "M8 1v9M4 6.5l4 4 4-4M1.5 11v4h13v-4" };
+
+function tool(bar, icon, label, title) {
+  const button = keepKeys(add(bar, "button", { type: "button", class: "eon-tool", "aria-label": label, title }));
+  const svg = add(button, "svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: "eon-icon" });
+  add(svg, "path", { d: ICONS[icon] });
+  return button;
+}
+
+const MOVES = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
+
+// Button and key F; Escape leaves. Where a browser has no full screen for it, the widget covers the page. While it is
+// on, keys move the slider wherever the focus is. Returns what ends it for good.
+function fullScreen(root, bar, of, fit) {
+  const button = tool(bar.bar, "full", `Full screen: ${of}`, "Full screen (F)");
+  const isFull = () => root.classList.contains("eon-full");
+  const turn = (on) => {
+    if (on === isFull()) return;
+    root.classList.toggle("eon-full", on);
+    button.setAttribute("aria-label", `${on ? "Leave full screen" : "Full screen"}: ${of}`);
+    button.title = on ? "Leave full screen (Esc)" : "Full screen (F)";
+    window[on ? "addEventListener" : "removeEventListener"]("keydown", keys, true);
+    (on ? bar.range : button).focus({ preventScroll: true });
+    fit();
+  };
+  const toggle = async () => {
+    if (document.fullscreenElement === root) return document.exitFullscreen();
+    if (isFull()) return turn(false);
+    try {
+      await root.requestFullscreen();
+    } catch {
+      turn(true);
+    }
+  };
+  const changed = () => turn(document.fullscreenElement === root);
+  const handled = (event) => (event.preventDefault(), event.stopPropagation());
+  const plain = (event) => !(event.ctrlKey || event.metaKey || event.altKey);
+  function keys(event) {
+    if (!plain(event)) return;
+    if (event.key === "Escape" && !document.fullscreenElement) return handled(event), turn(false);
+    if (event.key === "f" || event.key === "F") return handled(event), toggle();
+    if (root.contains(event.target) && /^(INPUT|BUTTON)$/.test(event.target.tagName)) return;
+    if (event.key === " ") return handled(event), bar.toggle();
+    if (event.key in MOVES) return handled(event), bar.move(MOVES[event.key]);
+  }
+  const ask = (event) => {
+    if (!isFull() && plain(event) && (event.key === "f" || event.key === "F")) handled(event), toggle();
+  };
+  button.addEventListener("click", toggle);
+  root.addEventListener("keydown", ask);
+  document.addEventListener("fullscreenchange", changed);
+  return () => {
+    window.removeEventListener("keydown", keys, true);
+    document.removeEventListener("fullscreenchange", changed);
+  };
+}
+
+// A page with the pictures that are shown, their labels and where the sliders stand. `rows`: as `pictureRow` gives
+// them, with `text`: what is said of each.
+function drawStep(spec, rows, where) {
+  const zoom = Math.max(1, Math.ceil(240 / spec.cell[0]));
+  const width = zoom * spec.cell[0], height = zoom * spec.cell[1];
+  const line = 34, gap = 8, edge = 24, titles = spec.titles.length ? line : 0;
+  const page = document.createElement("canvas"), pen = page.getContext("2d");
+  const bold = "bold 22px system-ui, sans-serif", normal = "20px system-ui, sans-serif";
+  let wide = spec.pictures * (width + gap) - gap;
+  const measure = (font, text) => ((pen.font = font), pen.measureText(text).width);
+  for (const row of rows) wide = Math.max(wide, measure(bold, `${row.name} `) + measure(normal, row.text));
+  wide = Math.max(wide, measure(bold, where));
+  page.width = Math.ceil(wide) + 2 * edge;
+  page.height = line + titles + rows.reduce((sum, row) => sum + (row.name ? line : 0) + height + gap, 2 * edge);
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, page.width, page.height);
+  pen.textBaseline = "middle";
+  pen.imageSmoothingEnabled = !spec.pixelated;
+  const write = (font, colour, text, x, y, most) => {
+    pen.font = font;
+    pen.fillStyle = colour;
+    pen.fillText(text, x, y, most);
+  };
+  let y = edge + line / 2 - 4;
+  write(bold, "#222", where, edge, y);
+  y += line / 2 + 4;
+  pen.textAlign = "center";
+  spec.titles.forEach((title, k) => write(normal, "#444", title, edge + k * (width + gap) + width / 2, y + 14, width));
+  pen.textAlign = "left";
+  y += titles;
+  for (const row of rows) {
+    if (row.name) {
+      write(bold, "#222", row.name, edge, y + 16);
+      write(normal, "#444", row.text, edge + measure(bold, `${row.name} `) + 6, y + 16);
+      y += line;
+    }
+    row.pens.forEach((from, k) => pen.drawImage(from.canvas, edge + k * (width + gap), y, width, height));
+    y += height + gap;
+  }
+  return page;
+}
+
+// A button that saves what `now()` gives: rows and where the sliders stand
+function saving(bar, of, spec, file, now) {
+  const button = tool(bar.bar, "save", `Save this step as PNG: ${of}`, "Save this step as PNG");
+  button.addEventListener("click", () => {
+    const { rows, where } = now();
+    drawStep(spec, rows, where).toBlob((blob) => {
+      const plain = (text) => text.toLowerCase().replace(/[^a-z0-9_+]+/g, "-").replace(/^-|-$/g, "");
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = `${plain(file)}_${plain(where)}.png`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    }, "image/png");
+  });
 }

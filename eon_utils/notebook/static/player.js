@@ -3,30 +3,30 @@
 function render({ model, el }) {
   const spec = model.get("spec");
   const last = spec.frames.length - 1;
-  const root = widget(el, `eon-player ${spec.given ? "eon-films" : ""}`, spec);
-  root.style.cssText = `--eon-w:${spec.width}px;--eon-n:${spec.pictures}`;
-  const grid = add(root, "div", { class: "eon-grid", role: "img" });
-  const titles = () => spec.titles.forEach((title) => add(grid, "div", { class: "eon-title", title }, title));
-  const rows = spec.names.map((name, r) => {
-    if (name) add(add(grid, "div", { class: "eon-row" }), "b", {}, name);
-    if (!r) titles();
-    return canvases(grid, spec);
-  });
+  const kind = `eon-player ${spec.given ? "eon-films" : ""}`;
+  const { root, of, release } = widget(el, kind, spec, spec.alt.split(". ")[0]);
+  const main = add(root, "div", { class: "eon-main" });
+  const grid = pictureGrid(main, spec);
+  const rows = spec.names.map((name) => ({ ...pictureRow(grid, spec, name), text: "" }));
 
   let atlas = null, gone = false;
+  const now = () => Math.min(Math.max(model.get("frame"), 0), last);
   function draw() {
-    const frame = Math.min(Math.max(model.get("frame"), 0), last);
-    if (atlas) rows.forEach((pens, r) => paint(pens, atlas, spec, r * (last + 1) + frame));
+    const frame = now();
+    if (atlas) rows.forEach((row, r) => paint(row.pens, atlas, spec, r * (last + 1) + frame));
     edge(root, spec, frame);
     bar.show(frame, spec.frames[frame], spec.frames[frame]);
     grid.setAttribute("aria-label", `${spec.alt} (${spec.frames[frame]})`);
   }
   const go = (i) => i === model.get("frame") || model.set("frame", i);
   const settle = () => model.save_changes(); // the kernel, if there is one, hears of a move once it is over
-  const of = spec.alt.split(". ")[0];
   const bar = transport(root, { label: "frame", of, last, ms: 1000 / spec.fps, loop: true, go, settle });
+  saving(bar, of, spec, model.get("name") || of, () => ({ rows, where: spec.frames[now()] }));
   grid.addEventListener("click", bar.toggle);
   model.on("change:frame", draw);
+  const fit = () => arrange(root, main, grid, null, spec, rows.length);
+  const leaveFull = fullScreen(root, bar, of, fit);
+  const unfit = whenResized(el, fit);
   decode(model.get("atlas")).then((bitmap) => {
     if (gone) return bitmap.close();
     atlas = bitmap;
@@ -38,6 +38,9 @@ function render({ model, el }) {
   return () => {
     gone = true;
     bar.pause();
+    unfit();
+    leaveFull();
+    release();
     model.off("change:frame", draw);
     atlas?.close();
   };

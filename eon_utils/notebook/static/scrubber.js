@@ -5,28 +5,29 @@
 function render({ model, el }) {
   const spec = model.get("spec");
   const last = spec.steps.length - 1;
-  const root = widget(el, `eon-scrub ${spec.frames ? "eon-films" : ""}`, spec);
+  const kind = `eon-scrub ${spec.frames ? "eon-films" : ""}`;
+  const { root, of, release } = widget(el, kind, spec, spec.names.join(", "));
   const main = add(root, "div", { class: "eon-main" });
-  const grid = add(main, "div", { class: "eon-grid", role: "img" });
-  grid.style.cssText = `--eon-w:${spec.width}px;--eon-n:${spec.pictures}`;
+  const grid = pictureGrid(main, spec);
+  const target = { ...pictureRow(grid, spec, "target"), text: "" };
+  const rows = spec.names.map((name, m) => {
+    const row = pictureRow(grid, spec, name);
+    const key = add(row.label, "svg", { class: "eon-key", viewBox: "0 0 26 10" });
+    row.label.prepend(key);
+    add(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, ...look(m) });
+    return { ...row, values: [add(row.label, "span"), add(row.label, "span")] };
+  });
 
-  const row = (name, m) => {
-    const label = add(grid, "div", { class: "eon-row" });
-    const key = m === undefined ? null : add(label, "svg", { class: "eon-key" });
-    if (key) add(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, ...look(m) });
-    add(label, "b", {}, name);
-    const value = add(label, "span");
-    if (!key) spec.titles.forEach((title) => add(grid, "div", { class: "eon-title", title }, title));
-    return { value, pens: canvases(grid, spec) };
-  };
-  const target = row("target");
-  const rows = spec.names.map(row);
-
-  const svg = add(main, "svg", { class: "eon-chart", role: "img", "aria-label": spec.alt });
-  const curves = spec.curves.map(([steps, values], m) => ({ name: spec.names[m], steps, values }));
+  const curves = spec.curves.map(([steps, values], m) => {
+    return { name: spec.names[m], steps, values, smooth: spec.smooth?.[m] };
+  });
+  const said = spec.smooth ? `${spec.alt} The curves are smoothed, the faint ones are as measured.` : spec.alt;
+  const svg = add(main, "svg", { class: "eon-chart", role: "img", "aria-label": said });
   const plot = chart(svg, curves, spec.metric, spec.steps[0], spec.axis);
 
   let atlas = null, gone = false;
+  let seen = 0; // the furthest place of the slider: where the reader guesses, the curve ends there
+  let where = "";
   const within = (name, top) => Math.min(Math.max(model.get(name), 0), top);
 
   function draw() {
@@ -36,15 +37,19 @@ function render({ model, el }) {
     const ahead = film ? frame - spec.given : 0; // below 0: a frame that was given, the same for all
     const words = rows.map((r, m) => {
       const value = spec.values[m][i], share = spec.accuracy[m]?.[i] ?? null;
-      let text = `${spec.metric} ${digits(value)}`;
-      if (share !== null) text += ` · ${share.toFixed(1)} % accuracy`;
-      if (step > spec.ends[m]) text += ` · stopped at step ${whole(spec.ends[m])}`;
-      r.value.textContent = text;
+      const texts = [`${spec.metric} ${digits(value)}`];
+      if (share !== null) texts.push(`${share.toFixed(1)} % accuracy`);
+      if (step > spec.ends[m]) texts.push(`stopped at step ${whole(spec.ends[m])}`);
+      r.values[0].textContent = texts[0];
+      r.values[1].textContent = texts.slice(1).join(" · ");
+      r.text = texts.join(" · ");
       if (atlas) paint(r.pens, atlas, spec, ahead < 0 ? spec.film + frame : spec.tiles[m][i] + ahead);
-      return `${spec.names[m]}: ${text}`;
+      return `${spec.names[m]}: ${r.text}`;
     });
+    seen = Math.max(seen, i);
+    if (spec.guess) plot.reveal(spec.steps[seen]);
     plot.mark(step, spec.ends.map((end) => Math.min(step, end)), spec.values.map((v) => v[i]));
-    let where = `${spec.axis.replace("training ", "")} ${whole(step)}`;
+    where = `${spec.axis.replace("training ", "")} ${whole(step)}`;
     bar.show(i, where, `${where}; ${words.join("; ")}`);
     if (film) {
       if (atlas) paint(target.pens, atlas, spec, spec.film + frame);
@@ -59,12 +64,12 @@ function render({ model, el }) {
   // a move draws, here and in every other view of this scrubber
   const go = (name) => (i) => i === model.get(name) || model.set(name, i);
   const settle = () => model.save_changes(); // the kernel, if there is one, hears of a move once it is over
-  const of = spec.names.join(", ");
   const steps = { label: spec.axis, of, what: spec.frames ? " the training" : "", last };
   const ms = spec.frames ? Math.max(80, 4000 / (last + 1)) : 80; // films have fewer steps
   const bar = transport(root, { ...steps, ms, go: go("index"), settle });
   const time = { label: "frame", of, what: " the film", last: spec.frames?.length - 1, ms: 125, loop: true };
   const film = spec.frames && transport(root, { ...time, go: go("frame"), settle });
+  saving(bar, of, spec, model.get("name") || of, () => ({ rows: [target, ...rows], where }));
 
   svg.addEventListener("pointerdown", (event) => {
     bar.pause();
@@ -75,8 +80,9 @@ function render({ model, el }) {
   svg.addEventListener("pointerup", settle);
   const moved = ["change:index", "change:frame"];
   moved.forEach((event) => model.on(event, draw));
-  const resized = new ResizeObserver(() => (plot.layout(), draw()));
-  resized.observe(svg);
+  const fit = () => (arrange(root, main, grid, svg, spec, rows.length + 1), plot.layout(), draw());
+  const leaveFull = fullScreen(root, bar, of, fit);
+  const unfit = whenResized(el, fit);
 
   if (!film)
     decode(model.get("targets")).then((strip) => {
@@ -95,7 +101,9 @@ function render({ model, el }) {
     gone = true;
     bar.pause();
     film?.pause();
-    resized.disconnect();
+    unfit();
+    leaveFull();
+    release();
     moved.forEach((event) => model.off(event, draw));
     atlas?.close();
   };
