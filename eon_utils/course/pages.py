@@ -110,7 +110,7 @@ def lesson_table(root: Path, rows: Sequence[Row]) -> str:
     room = "&nbsp;" * 17  # without it a picture in a table gives way to text
     lines = [f"| lesson{room} | the question | min |", "|---|---|---:|"]
     for path in lessons(root):
-        _, question = title_and_question(nbformat.read(path, as_version=4), path.stem)
+        _, question = title_and_question(read_notebook(path), path.stem)
         phase = path.name[:2]
         picture = f"{SMALL}/{phase}.png"
         shown = f' <img src="{picture}" width="{SMALL_WIDTH}" align="center" alt="">'

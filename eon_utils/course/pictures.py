@@ -54,7 +54,7 @@ def save_screenshots(root: Path, notebooks: Iterable[Path]) -> None:
     small.mkdir(parents=True, exist_ok=True)
     stale = {*folder.glob("*.png"), *small.glob("*.png")}
     for path in notebooks:
-        for output in images(nbformat.read(path, as_version=4)):
+        for output in images(read_notebook(path)):
             if name := output.metadata.get("screenshot"):
                 picture = folder / f"{name}.png"
                 picture.write_bytes(b64decode(output.data["image/png"]))

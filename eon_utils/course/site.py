@@ -124,7 +124,7 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
     titles = {}
     for path in notebooks:
         shutil.copy(path, source / "notebooks")
-        nb = nbformat.read(path, as_version=4)
+        nb = read_notebook(path)
         titles[path.name[:2]] = title_and_question(nb, path.stem)[0]
         if picture := cover(nb):
             (source / "covers" / f"{path.stem}.png").write_bytes(picture)
