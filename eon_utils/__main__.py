@@ -8,6 +8,7 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,12 +122,15 @@ def make_student(args: Namespace) -> int:
 
 
 def train_weights(args: Namespace) -> int:
+    from eon_utils.data.files import check_writable
+
     names = [name.strip() for name in args.only.split(",") if name.strip()]
     unknown = [name for name in names if name not in TRAINED]
     if unknown or not names:
         raise ValueError(f"--only {', '.join(unknown)} is unknown; choose of {', '.join(TRAINED)}")
     if args.out.is_file():
         raise ValueError(f"--out {args.out} is a file; give a folder")
+    check_writable(args.out, "--out")  # now, not after hours of training
     autoencoders = [name for name in names if name != "prior"]
     if autoencoders:
         from eon_utils.training import train_autoencoder
@@ -138,6 +142,7 @@ def train_weights(args: Namespace) -> int:
 
 
 def _train_prior(args: Namespace) -> None:
+    from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
 
     words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")
@@ -170,9 +175,11 @@ def _train_prior(args: Namespace) -> None:
             " worse than classical flow on camera video.",
             flush=True,
         )
-    train_prior.ship(
-        recipe, args.out, RUNS / "prior", score=args.score, fabric=fabric, resume=args.resume
-    )
+    folder = RUNS / "prior"
+    with alone_in(folder, recipe.digest()) if first else nullcontext():
+        train_prior.ship(
+            recipe, args.out, folder, score=args.score, fabric=fabric, resume=args.resume
+        )
     if first:
         path = args.out / "prior.safetensors"
         print(f"The prior is in {path}, its model card beside it. To use it:")

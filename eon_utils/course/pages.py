@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
-
 from eon_utils.course.ledger import Row, dense_tables, markdown_table, number
-from eon_utils.course.outputs import title_and_question
+from eon_utils.course.outputs import read_notebook, title_and_question
 from eon_utils.course.pictures import SMALL, SMALL_WIDTH
 from eon_utils.data.files import whole_file
 

@@ -148,8 +148,9 @@ def plan(
         settings: parameter -> value, as typed on the command line.
 
     Raises:
-        ValueError: for a notebook that can't be read, an unknown preset, a parameter that none of the notebooks has, or a value of
-            the wrong type or out of range, by the same rules as in the notebook (`resolve`).
+        ValueError: for a notebook that can't be read, an unknown preset, a parameter that none of
+            them has, or a value of the wrong type or out of range, by the same rules as in the
+            notebook (`resolve`).
     """
     if preset not in PRESETS:
         raise ValueError(f"preset {preset} is unknown; choose one of {', '.join(PRESETS)}")

@@ -8,11 +8,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
 from nbformat import NotebookNode
 from PIL import Image, ImageDraw
 
-from eon_utils.course.outputs import STATE, VIEW, images, outputs
+from eon_utils.course.outputs import STATE, VIEW, images, outputs, read_notebook
 from eon_utils.data.files import whole_file
 from eon_utils.notebook.posters import font
 
@@ -118,7 +117,7 @@ def read_scrubber(nb: NotebookNode, name: str) -> Saved | None:
 
 def save_moving_picture(root: Path, executed: Path) -> None:
     """Write the README's moving picture, if this executed notebook holds its scrubber."""
-    scrubber = read_scrubber(nbformat.read(executed, as_version=4), MOVING)
+    scrubber = read_scrubber(read_notebook(executed), MOVING)
     if scrubber is None:
         return
     count = len(scrubber.spec["steps"])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from eon_utils.config import ROOT
 from eon_utils.course.ledger import read_ledger, write_ledger
-from eon_utils.course.outputs import VIEW
+from eon_utils.course.outputs import VIEW, read_notebook
 from eon_utils.course.pages import renew_pages
 from eon_utils.course.pictures import save_moving_picture, save_screenshots
 from eon_utils.course.runner import make_empty, run, say, select, sign
@@ -182,9 +182,9 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
     Raises:
         FileExistsError: when `out` holds something; it may be somebody's work.
     """
+    notebooks = {path.name: read_notebook(path) for path in select(root=root)}
     make_empty(out)
-    for path in select(root=root):
-        nb = read_notebook(path)
+    for name, nb in notebooks.items():
         for cell in nb.cells:
             is_code = cell.cell_type == "code"
             if "solution" in cell.metadata.get("tags", []):
@@ -193,7 +193,7 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
                 cell.outputs = []
                 cell.execution_count = None
         nb.metadata.pop("eon", None)
-        nbformat.write(nb, out / path.name)
+        nbformat.write(nb, out / name)
     for notes in (root / "notebooks").glob("*.md"):
         shutil.copy(notes, out)
     return sorted(out.glob("*.ipynb"))

@@ -24,7 +24,7 @@ from eon_utils.course.ledger import Row, duration, pivot, read_ledger, text_tabl
 from eon_utils.course.outputs import count_claims, ledger_rows
 from eon_utils.course.parameters import plan
 from eon_utils.course.site import build_site
-from eon_utils.data.files import whole_file
+from eon_utils.data.files import alone_in, whole_file
 
 log = logging.getLogger("papermill")
 
@@ -144,7 +144,7 @@ def read_asked(path: Path, root: Path = ROOT) -> Asked:
 def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
     """Run what has not run through yet."""
     use_own_kernel()
-    with log_file(out / "log.txt"):
+    with alone_in(out), log_file(out / "log.txt"):
         system = f"Python {platform.python_version()} on {platform.platform()}"
         log.info(f"{system}, {os.cpu_count()} CPUs")
         kept = {}
@@ -191,8 +191,10 @@ def make_empty(folder: Path) -> None:
     """Make a folder, parents included.
 
     Raises:
-        FileExistsError: when it holds something; it may be somebody's work.
+        FileExistsError: when it holds something or is a file; it may be somebody's work.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; choose another --out")
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; choose another --out, or remove it")
     folder.mkdir(parents=True, exist_ok=True)

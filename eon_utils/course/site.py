@@ -10,7 +10,6 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nbformat
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
@@ -18,7 +17,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 from eon_utils.config import REPOSITORY, ROOT
 from eon_utils.course.extension import STATIC, as_text
 from eon_utils.course.ledger import Row, dense_tables, duration, markdown_table, read_ledger
-from eon_utils.course.outputs import count_claims, images, title_and_question
+from eon_utils.course.outputs import count_claims, images, read_notebook, title_and_question
 from eon_utils.course.widgets import FOLDER
 
 NOTES = ("notebooks", "data", "eon_utils/models/weights")  # whose Markdown files are pages, too
