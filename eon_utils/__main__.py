@@ -9,6 +9,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +191,7 @@ def _train_prior(args: Namespace) -> None:
 def make_shards(args: Namespace) -> int:
     from eon_utils.data import shards
     from eon_utils.data.clips import check_whole
+    from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
 
     shards.litdata()  # a missing package is told before videos are decoded
@@ -203,11 +205,12 @@ def make_shards(args: Namespace) -> int:
     asked["mixture"] = {source.name: len(source) for source in sources}
     names = [source.name for source in sources]
     todo = shards.begin_shards(args.out, asked, names)
-    for source in sources:
-        kept = "" if source.name in todo else ", which are there"
-        print(f"{source.name}: {len(source):,} clips{kept}", flush=True)
-        if source.name in todo:
-            shards.write_shards(source, args.out / source.name, args.workers)
+    with alone_in(args.out):
+        for source in sources:
+            kept = "" if source.name in todo else ", which are there"
+            print(f"{source.name}: {len(source):,} clips{kept}", flush=True)
+            if source.name in todo:
+                shards.write_shards(source, args.out / source.name, args.workers)
     print(f"To train on them: python -m eon_utils prior --shards {args.out}")
     return 0
 
@@ -386,6 +389,9 @@ def pairs(
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # any name is shown, whatever the terminal can show
+            stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(words)
     try:
         return args.run_command(args)

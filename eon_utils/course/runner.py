@@ -203,7 +203,7 @@ def make_empty(folder: Path) -> None:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """What papermill and `say` tell goes into this file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -300,11 +300,15 @@ def execute(path: Path, out: Path, values: Mapping[str, Any]) -> NotebookNode:
 
 
 def _as_far_as_it_came(out: Path, path: Path) -> NotebookNode:
-    """The executed copy; where there is none that is whole, the notebook as it was."""
+    """The executed copy; where there is none that is whole, the notebook without any output."""
     try:
         return nbformat.read(out, as_version=4)
     except (OSError, ValueError):  # a full disk leaves half a file
-        return nbformat.read(path, as_version=4)
+        nb = nbformat.read(path, as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []  # they are another run's, and so is what that measured
+    return nb
 
 
 def sign(nb: NotebookNode) -> None:

@@ -111,6 +111,8 @@ def alone_in(folder: Path, name: str = "") -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # an empty folder is empty again
+            Path(lock.lock_file).unlink()
         lock.release()
 
 

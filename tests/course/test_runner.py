@@ -13,7 +13,7 @@ from functools import partial
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from eon_utils.__main__ import main, parser
@@ -579,7 +579,28 @@ def test_half_a_file_is_not_taken_for_a_notebook(tiny, tmp_path):
     torn = tmp_path / "02_own.ipynb"
     torn.write_bytes(path.read_bytes()[:100])
     for out in (torn, tmp_path / "none.ipynb"):
-        assert runner._as_far_as_it_came(out, path) == nbformat.read(path, 4)
+        nb = runner._as_far_as_it_came(out, path)
+        assert [cell.source for cell in nb.cells] == [
+            c.source for c in nbformat.read(path, 4).cells
+        ]
+
+
+def test_what_did_not_run_has_measured_nothing(tmp_path, monkeypatch):
+    def no_kernel(*args, **settings):
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    path = tmp_path / "notebooks" / "01_mine.ipynb"
+    write(path, ["md # Mine", "measured"])
+    nb = nbformat.read(path, 4)
+    row = {"phase": "01", "model": "V1", "metric": "psnr", "value": 30.0, "unit": "dB"}
+    data = {outputs.LEDGER_MIME: [row | {"preset": "laptop", "seed": 0, "device": "cpu"}]}
+    nb.cells[-1].outputs = [new_output("display_data", data)]
+    nbformat.write(nb, path)
+    monkeypatch.setattr(runner.papermill, "execute_notebook", no_kernel)
+    ended = runner.execute(path, tmp_path / path.name, {})
+    assert ended.metadata.eon.status == "failed"
+    (row,) = runner.measured(ended, "01", "smoke", {})
+    assert row["metric"] == "notebook"
 
 
 def test_who_has_no_home_has_no_signatures(tiny, monkeypatch):

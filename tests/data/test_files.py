@@ -87,7 +87,8 @@ def test_two_processes_do_not_work_in_one_folder_and_a_killed_one_leaves_it(tmp_
         with alone_in(tmp_path, "other work"):
             other.send_signal(signal.SIGKILL)
     with alone_in(tmp_path):
-        pass
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
