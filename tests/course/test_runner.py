@@ -580,9 +580,7 @@ def test_half_a_file_is_not_taken_for_a_notebook(tiny, tmp_path):
     torn.write_bytes(path.read_bytes()[:100])
     for out in (torn, tmp_path / "none.ipynb"):
         nb = runner._as_far_as_it_came(out, path)
-        assert [cell.source for cell in nb.cells] == [
-            c.source for c in nbformat.read(path, 4).cells
-        ]
+        assert publish.code_hash(nb) == publish.code_hash(nbformat.read(path, 4))
 
 
 def test_what_did_not_run_has_measured_nothing(tmp_path, monkeypatch):
