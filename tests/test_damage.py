@@ -140,7 +140,7 @@ def test_of_damaged_tables_and_notes_each_is_read_or_named(tmp_path):
             except ValueError as error:
                 named += 1
                 assert file.parent.name in str(error), error
-        assert 0 < named < EACH, name
+        assert named > EACH // 2, name
         file.write_bytes(data)
 
 

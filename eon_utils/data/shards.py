@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,9 @@ def write_shards(source: ClipSource, folder: str | Path, workers: int = 1) -> No
 
 
 def _packed(source: ClipSource, index: int) -> dict[str, np.ndarray]:
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)  # who was killed leaves nobody behind who writes
     clip = source[index]
     assert isinstance(clip, Tensor)
     return {"clip": (255 * clip).round().byte().numpy()}
@@ -120,14 +124,14 @@ def find_shards(folder: str) -> dict[str, str]:
         ValueError: where those of a source are not written to their end, or are damaged.
     """
     root = Path(folder).expanduser()
-    found = sorted(root.glob(f"*/{INDEX}"))
-    if not found:
-        how = "`python -m eon_utils shards --out FOLDER` writes them"
-        raise FileNotFoundError(f"shards={folder!r} holds no folder with an {INDEX}; {how}")
     for name in _noted_sources(root):
         if not (root / name / INDEX).is_file():
             remedy = "call the command `shards` again as before, which goes on with them"
             raise ValueError(f"{root / name} is not written to its end; {remedy}")
+    found = sorted(root.glob(f"*/{INDEX}"))
+    if not found:
+        how = "`python -m eon_utils shards --out FOLDER` writes them"
+        raise FileNotFoundError(f"shards={folder!r} holds no folder with an {INDEX}; {how}")
     for index in found:
         _chunks(index)
     return {path.parent.name: str(path.parent) for path in found}

@@ -116,6 +116,22 @@ def test_what_is_written_is_kept_and_what_is_not_is_made(folder, tmp_path, capsy
     assert sorted(path.stat().st_mtime_ns for path in to.rglob("*")) == before
 
 
+def test_who_writes_ends_when_its_parent_is_killed(monkeypatch):
+    class Killed:
+        def is_alive(self):
+            return False
+
+    def end(status):
+        raise SystemExit(status)
+
+    source = eon.MovingDigits(1, 10, SIZE)
+    assert shards._packed(source, 0)["clip"].shape == (10, 3, SIZE, SIZE)
+    monkeypatch.setattr(multiprocessing, "parent_process", Killed)
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(SystemExit):
+        shards._packed(source, 0)
+
+
 def test_what_else_is_in_a_folder_is_left_alone(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     words = f"shards --mixture digits=1 --clips 2 --size {SIZE} --out {tmp_path}"
