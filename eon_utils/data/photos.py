@@ -111,7 +111,7 @@ def all_bits(picture: Image.Image) -> Image.Image:
     colours = (255 * (values[..., 2::-1] / white)).round().astype(np.uint8)
     whole = Image.fromarray(colours)
     if values.shape[2] == 4:
-        whole.putalpha(Image.fromarray((values[..., 3] >> 8).astype(np.uint8)))
+        whole.putalpha(Image.fromarray((values[..., 3] // 256).astype(np.uint8)))
     whole.info |= {"exif": picture.info["exif"]} if "exif" in picture.info else {}
     return whole
 
