@@ -124,8 +124,8 @@ class Recipe:
         if self.start:  # the same name may hold other weights by now
             digest.update(self.start_file().read_bytes())
         if self.shards:  # or other clips
-            for folder in find_shards(self.shards).values():
-                digest.update((Path(folder) / INDEX).read_bytes())
+            for index in sorted(Path(self.shards).expanduser().glob(f"*/{INDEX}")):
+                digest.update(index.read_bytes())
         return digest.hexdigest()[:8]
 
     def start_file(self) -> Path:
