@@ -8,6 +8,8 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,12 +130,15 @@ def make_student(args: Namespace) -> int:
 
 
 def train_weights(args: Namespace) -> int:
+    from eon_utils.data.files import check_writable
+
     names = [name.strip() for name in args.only.split(",") if name.strip()]
     unknown = [name for name in names if name not in TRAINED]
     if unknown or not names:
         raise ValueError(f"--only {', '.join(unknown)} is unknown; choose of {', '.join(TRAINED)}")
     if args.out.is_file():
         raise ValueError(f"--out {args.out} is a file; give a folder")
+    check_writable(args.out, "--out")  # now, not after hours of training
     autoencoders = [name for name in names if name != "prior"]
     if autoencoders:
         from eon_utils.training import train_autoencoder
@@ -145,6 +150,7 @@ def train_weights(args: Namespace) -> int:
 
 
 def _train_prior(args: Namespace) -> None:
+    from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
 
     words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")
@@ -177,9 +183,11 @@ def _train_prior(args: Namespace) -> None:
             " worse than classical flow on camera video.",
             flush=True,
         )
-    train_prior.ship(
-        recipe, args.out, RUNS / "prior", score=args.score, fabric=fabric, resume=args.resume
-    )
+    folder = RUNS / "prior"
+    with alone_in(folder, recipe.digest()) if first else nullcontext():
+        train_prior.ship(
+            recipe, args.out, folder, score=args.score, fabric=fabric, resume=args.resume
+        )
     if first:
         path = args.out / "prior.safetensors"
         print(f"The prior is in {path}, its model card beside it. To use it:")
@@ -190,6 +198,7 @@ def _train_prior(args: Namespace) -> None:
 def make_shards(args: Namespace) -> int:
     from eon_utils.data import shards
     from eon_utils.data.clips import check_whole
+    from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
 
     shards.litdata()  # a missing package is told before videos are decoded
@@ -199,9 +208,16 @@ def make_shards(args: Namespace) -> int:
     sources = train_prior.shard_sources(
         args.clips, args.seed, args.size, mixture, tuple(args.videos)
     )
-    for source in sources:
-        print(f"{source.name}: {len(source):,} clips", flush=True)
-        shards.write_shards(source, args.out / source.name, args.workers)
+    asked = {name: getattr(args, name) for name in ("clips", "seed", "size", "videos")}
+    asked["mixture"] = {source.name: len(source) for source in sources}
+    names = [source.name for source in sources]
+    todo = shards.begin_shards(args.out, asked, names)
+    with alone_in(args.out):
+        for source in sources:
+            kept = "" if source.name in todo else ", which are there"
+            print(f"{source.name}: {len(source):,} clips{kept}", flush=True)
+            if source.name in todo:
+                shards.write_shards(source, args.out / source.name, args.workers)
     print(f"To train on them: python -m eon_utils prior --shards {args.out}")
     return 0
 
@@ -220,7 +236,7 @@ def parser() -> argparse.ArgumentParser:
         new = commands.add_parser(name, help=text, description=text)
         new.set_defaults(run_command=run)
         root_help = "where notebooks/ is (default: this course)"
-        new.add_argument("--root", type=Path, default=ROOT, help=root_help)
+        new.add_argument("--root", type=_path, default=ROOT, help=root_help)
         return new.add_argument
 
     text = "run notebooks into runs/<time>, and build a site from them"
@@ -228,9 +244,9 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default: laptop)")
     add("--only", default="", metavar="02,03", help="only these notebooks")
     _add_settings(add, "NAME=VALUE", "set a parameter")
-    add("--out", type=Path, help="where to put the run (default: runs/<time>)")
+    add("--out", type=_path, help="where to put the run (default: runs/<time>)")
     text = "go on with a run that was stopped: what ran through is kept"
-    add("--resume", type=Path, metavar="FOLDER", help=text)
+    add("--resume", type=_path, metavar="FOLDER", help=text)
 
     text = "run a notebook with every combination of some parameters' values"
     add_sweep_options(command("sweep", sweep_notebook, text))
@@ -243,11 +259,11 @@ def parser() -> argparse.ArgumentParser:
     text = "write screenshots/, RESULTS.md and the README's tables from the committed notebooks"
     add = command("screenshots", save_screenshots, text)
     text = "the moving picture, too: from the scrubber of notebook 02 in this folder of a run"
-    add("--run", type=Path, metavar="FOLDER", help=text)
+    add("--run", type=_path, metavar="FOLDER", help=text)
 
     text = "the run's folder (default: runs/latest; if nothing ran yet, the committed notebooks)"
     add = command("site", build_site, "build the site of a run, or of the committed notebooks")
-    add("run", nargs="?", type=Path, help=text)
+    add("run", nargs="?", type=_path, help=text)
 
     text = "build slides of the lessons, and a handout, from the committed notebooks"
     add = command("slides", build_slides, text)
@@ -257,7 +273,7 @@ def parser() -> argparse.ArgumentParser:
 
     text = "copy the notebooks with solutions emptied and outputs removed"
     add = command("student", make_student, text)
-    add("--out", type=Path, help="where to (default: student/)")
+    add("--out", type=_path, help="where to (default: student/)")
 
     text = "train the prior, on videos of yours; or again what else ships"
     add_prior_options(command("prior", train_weights, text))
@@ -272,8 +288,13 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=64, help="side of the frames in pixels (default: 64)")
     add("--seed", type=int, default=0, help="of the clips (default: 0)")
     add("--workers", type=int, default=1, help="processes that make them (default: 1)")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="a folder for each source")
+    add("--out", type=_path, required=True, metavar="FOLDER", help="a folder for each source")
     return top
+
+
+def _path(text: str) -> Path:
+    """A path as it is typed; a shell leaves ~ alone in --out=~/mine."""
+    return Path(text).expanduser()
 
 
 def _add_settings(add: Callable[..., Any], metavar: str, text: str) -> None:
@@ -292,9 +313,9 @@ def add_sweep_options(add: Callable[..., Any]) -> None:
     text = "a parameter's values, such as noise=0,0.1,0.25 or seed=0..4"
     _add_settings(add, "NAME=VALUES", text)
     add("--preset", default="", help=f"{', '.join(PRESETS)} (default: laptop)")
-    add("--out", type=Path, help="where to put the sweep (default: runs/sweep_<time>)")
+    add("--out", type=_path, help="where to put the sweep (default: runs/sweep_<time>)")
     text = "go on with a sweep that was stopped: what ran through is kept"
-    add("--resume", type=Path, metavar="FOLDER", help=text)
+    add("--resume", type=_path, metavar="FOLDER", help=text)
     text = "address of a Dask scheduler (default: workers on this machine)"
     add("--scheduler", default="", metavar="tcp://...", help=text)
     add("--workers", type=int, help="so many, on this machine (default: one for each core)")
@@ -320,7 +341,7 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     text = "folder of videos to judge by while it trains (default: held-out generated clips)"
     add("--score", metavar="FOLDER", help=text)
     text = "where the weights go (default: runs/prior; the shipped ones: eon_utils/models/weights)"
-    add("--out", type=Path, default=RUNS / "prior", metavar="FOLDER", help=text)
+    add("--out", type=_path, default=RUNS / "prior", metavar="FOLDER", help=text)
     text = "weights to go on from: prior, the shipped ones, or a file (default: from nothing)"
     add("--from", dest="start", default="", metavar="prior|FILE", help=text)
     text = "folder of clips that were written by the command shards, instead of videos"
@@ -381,6 +402,9 @@ def pairs(
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # any name is shown, whatever the terminal can show
+            stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(words)
     try:
         return args.run_command(args)
@@ -388,6 +412,9 @@ def main(words: Sequence[str] | None = None) -> int:
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # of several processes one says it
             print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

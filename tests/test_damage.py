@@ -1,6 +1,8 @@
 """Damaged files and senseless parameters by the hundred: each is read, or named in words."""
 
+import hashlib
 import io
+import json
 import random
 import warnings
 
@@ -12,6 +14,9 @@ from PIL import Image
 
 import eon_utils as eon
 from eon_utils.config import PRESETS, resolve
+from eon_utils.course import runner, sweep, widgets
+from eon_utils.course.ledger import read_ledger, write_ledger
+from eon_utils.data.shards import find_shards
 from eon_utils.models.prior import load_prior, save_prior
 from eon_utils.training import recording
 
@@ -96,6 +101,60 @@ def test_of_damaged_recordings_each_is_read_or_named(tmp_path):
             recording.read_recording(file)
         except ValueError as error:
             assert "own.safetensors cannot be read as a training" in str(error)
+
+
+def written_notes(root):
+    """The table of a sweep, a ledger, what a run and a sweep noted, an index of shards."""
+    row = {"phase": "02", "model": "V1", "metric": "psnr", "value": 34.8, "unit": "dB"}
+    write_ledger(root / "ledger.json", 9 * [row | {"preset": "smoke", "seed": 0, "device": ""}])
+    titles = "run,seed,status,seconds,error,V4 / psnr [dB]\n"
+    (root / "sweep.csv").write_text(titles + "".join(f"s={n},{n},ok,1,,3\n" for n in range(9)))
+    notebook = root / "notebooks" / "02_mine.ipynb"
+    notebook.parent.mkdir()
+    notebook.write_text("{}")
+    runner.write_asked(runner.Asked("smoke", True, [(notebook, {"seed": 3})]), root / "run.json")
+    sweep.write_asked(sweep.Sweep(notebook, {"seed": [0, 1]}), root)
+    (root / "s").mkdir()
+    (root / "s" / "chunk-0.bin").write_bytes(bytes(12))
+    chunk = {"chunk_bytes": 12, "chunk_size": 3, "filename": "chunk-0.bin"}
+    (root / "s" / "index.json").write_text(json.dumps({"chunks": [chunk], "config": {}}))
+    return {
+        "ledger.json": read_ledger,
+        "sweep.csv": eon.read_sweep,
+        "run.json": lambda path: runner.read_asked(path, root),
+        "sweep.json": lambda path: sweep.read_asked(root, root),
+        "s/index.json": lambda path: find_shards(str(root)),
+    }
+
+
+def test_of_damaged_tables_and_notes_each_is_read_or_named(tmp_path):
+    for name, read in written_notes(tmp_path).items():
+        file = tmp_path / name
+        data = file.read_bytes()
+        read(file)
+        named = 0
+        for seed in range(EACH):
+            file.write_bytes(broken(data, seed))
+            try:
+                read(file)
+            except ValueError as error:
+                named += 1
+                assert file.parent.name in str(error), error
+        assert named > EACH // 2, name
+        file.write_bytes(data)
+
+
+def test_of_damaged_widgets_each_is_named():
+    state = {"_anywidget_id": "eon_utils.notebook.player.Player"}
+    data = widgets.pack({"state": state, "buffers": []})
+    widgets.unpack(data, hashlib.sha256(data).hexdigest())
+    for seed in range(EACH):
+        damaged = broken(data, seed)
+        for named in (data, damaged):  # of which the notebook has the sum
+            try:
+                widgets.unpack(damaged, hashlib.sha256(named).hexdigest())
+            except ValueError as error:
+                assert "damaged, or of another run" in str(error) or "holds no widget" in str(error)
 
 
 def test_of_senseless_parameters_each_is_taken_or_named():

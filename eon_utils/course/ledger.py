@@ -11,16 +11,29 @@ from typing import Any
 from eon_utils.data.files import whole_file
 
 Row = dict[str, Any]  # phase, model, metric, value, unit, preset, seed, device, seconds
+NEEDED = {"phase", "model", "metric", "value", "unit", "preset", "seed", "device"}
 DECIMALS = {"%": 1, "dB": 1, "points": 1}  # of values in these units
 SHORT = 10  # seconds; below, a tenth of a second matters
 LINES = 18  # of a table; a longer one goes on to the right
 
 
 def read_ledger(path: Path) -> list[Row]:
-    """The rows of a ledger; none while there is no such file."""
+    """The rows of a ledger; none while there is no such file.
+
+    Raises:
+        ValueError: that names the file, where it is damaged.
+    """
     if not path.exists():
         return []
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        for row in rows:
+            if missing := NEEDED - set(row):
+                raise ValueError(f"a row has no {min(missing)}")
+    except (ValueError, TypeError) as error:
+        remedy = "fetch it again, or remove it: a run writes it anew"
+        raise ValueError(f"{path} is no ledger that can be read ({error}); {remedy}") from error
+    return rows
 
 
 def write_ledger(path: Path, rows: Sequence[Row]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 
+import nbformat
 from markdown_it import MarkdownIt
-from nbformat import NotebookNode
+from nbformat import NotebookNode, ValidationError
 
 from eon_utils.course.ledger import Row
 from eon_utils.notebook.claims import CLAIMS_MIME, HOLDS, LACKING, LEDGER_MIME, NOT_HERE, OPEN
@@ -16,6 +18,22 @@ from eon_utils.notebook.display import SUFFIXES
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 GUESS = re.compile(r"\*\*(?:Your guess|Predict):\*\* [^\n]+")
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook of the course.
+
+    Raises:
+        ValueError: that names it, where it can't be read, as after a merge with conflicts.
+    """
+    try:
+        nb = nbformat.read(path, as_version=4)
+        nbformat.validate(nb)
+    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+        reason = str(error).strip().splitlines()[0][:80] if str(error).strip() else "damaged"
+        remedy = "fetch it again; after a merge, settle its conflicts"
+        raise ValueError(f"{path} is no notebook that can be read ({reason}); {remedy}") from error
+    return nb
 
 
 def outputs(nb: NotebookNode) -> Iterator[NotebookNode]:

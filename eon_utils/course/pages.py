@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
-
 from eon_utils.course.ledger import Row, dense_tables, markdown_table, number
-from eon_utils.course.outputs import title_and_question
+from eon_utils.course.outputs import read_notebook, title_and_question
 from eon_utils.course.pictures import SMALL, SMALL_WIDTH, stills
 from eon_utils.data.files import whole_file
 
@@ -120,7 +118,7 @@ def lesson_table(root: Path, rows: Sequence[Row]) -> str:
     lines = [f"| lesson{room} | the question | min |", "|---|---|---:|"]
     small = stills(root / SMALL)
     for path in lessons(root):
-        _, question = title_and_question(nbformat.read(path, as_version=4), path.stem)
+        _, question = title_and_question(read_notebook(path), path.stem)
         phase = path.name[:2]
         shown = ""
         if phase in small:

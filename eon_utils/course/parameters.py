@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
-
 from eon_utils.config import PRESETS, literal, resolve
+from eon_utils.course.outputs import read_notebook
 
 KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -42,7 +41,7 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     The kinds come from the annotation (`steps: int | None = None`), else from the default.
     """
     known = {}
-    for statement in ast.parse(_parameters_cell(notebook)).body:
+    for statement in _statements(notebook):
         if isinstance(statement, ast.Assign):
             target = statement.targets[0]
             annotation = None
@@ -52,16 +51,26 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
         else:
             continue
         if statement.value is not None:
-            default = ast.literal_eval(statement.value)
+            try:
+                default = ast.literal_eval(statement.value)
+            except ValueError as error:
+                line = ast.unparse(statement)
+                remedy = "in the cell tagged parameters each value is written out"
+                raise ValueError(f"{notebook.name}: {line}; {remedy}") from error
             known[ast.unparse(target)] = Parameter(default, _kinds(default, annotation))
     return known
 
 
-def _parameters_cell(notebook: Path) -> str:
-    for cell in nbformat.read(notebook, as_version=4).cells:
+def _statements(notebook: Path) -> list[ast.stmt]:
+    """Those of the cell tagged `parameters`."""
+    for cell in read_notebook(notebook).cells:
         if "parameters" in cell.metadata.get("tags", []):
-            return cell.source
-    return ""
+            try:
+                return ast.parse(cell.source).body
+            except SyntaxError as error:
+                where = f"{notebook.name}: its cell tagged parameters, line {error.lineno}"
+                raise ValueError(f"{where}: {error.msg}") from error
+    return []
 
 
 def _kinds(default: object, annotation: ast.expr | None) -> list[str]:
@@ -81,7 +90,7 @@ def preset_table(notebook: Path) -> dict[str, Any]:
 
     Nothing where it is written otherwise: the notebook itself then refuses what it can't take.
     """
-    for cell in nbformat.read(notebook, as_version=4).cells:
+    for cell in read_notebook(notebook).cells:
         if cell.cell_type == "code" and "eon.resolve(" in cell.source:
             try:
                 return _table_in(cell.source)
@@ -139,8 +148,9 @@ def plan(
         settings: parameter -> value, as typed on the command line.
 
     Raises:
-        ValueError: for an unknown preset, a parameter that none of the notebooks has, or a value of
-            the wrong type or out of range, by the same rules as in the notebook (`resolve`).
+        ValueError: for a notebook that can't be read, an unknown preset, a parameter that none of
+            them has, or a value of the wrong type or out of range, by the same rules as in the
+            notebook (`resolve`).
     """
     if preset not in PRESETS:
         raise ValueError(f"preset {preset} is unknown; choose one of {', '.join(PRESETS)}")
@@ -174,11 +184,18 @@ def refuse_unknown(names: Iterable[str], *known: Mapping[str, Parameter]) -> Non
 
 
 def typed(name: str, text: str, kinds: Sequence[str]) -> Any:  # noqa: ANN401
-    """As `parse_value`; the path of a file of the user's that exists is made absolute."""
+    """As `parse_value`; the path of a file of the user's is made absolute.
+
+    Raises:
+        ValueError: for a value of another kind, and for a path that does not exist.
+    """
     value = parse_value(name, text, kinds)
-    if name in OWN_FILES and value and Path(value).expanduser().exists():
-        # because the kernel works in the notebooks' folder
-        value = str(Path(value).expanduser().resolve())
+    if name in OWN_FILES and value:
+        path = Path(value).expanduser()
+        if not path.exists():
+            remedy = "give the path of a folder or file of yours"
+            raise ValueError(f"{name}={text} does not exist (looked in {Path.cwd()}); {remedy}")
+        value = str(path.resolve())  # because the kernel works in the notebooks' folder
     return value
 
 

@@ -6,11 +6,18 @@ from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
 
-import nbformat
 from nbformat import NotebookNode
 from PIL import Image
 
-from eon_utils.course.outputs import STATE, VIEW, images, kind_of, outputs, picture_of
+from eon_utils.course.outputs import (
+    STATE,
+    VIEW,
+    images,
+    kind_of,
+    outputs,
+    picture_of,
+    read_notebook,
+)
 from eon_utils.notebook.display import SUFFIXES, mime_of, true_colour
 from eon_utils.notebook.export import export
 from eon_utils.notebook.scrubber import Scrubber
@@ -46,7 +53,7 @@ def save_screenshots(root: Path, notebooks: Iterable[Path]) -> None:
     small.mkdir(parents=True, exist_ok=True)
     stale = {*stills(folder).values(), *stills(small).values()}
     for path in notebooks:
-        for output in images(nbformat.read(path, as_version=4)):
+        for output in images(read_notebook(path)):
             if name := output.metadata.get("screenshot"):
                 picture = folder / f"{name}{SUFFIXES[kind_of(output)]}"
                 picture.write_bytes(picture_of(output))
@@ -92,7 +99,7 @@ def read_scrubber(nb: NotebookNode, name: str) -> Scrubber | None:
 
 def save_moving_picture(root: Path, executed: Path) -> None:
     """Write the README's moving picture, if this executed notebook holds its scrubber."""
-    scrubber = read_scrubber(nbformat.read(executed, as_version=4), MOVING)
+    scrubber = read_scrubber(read_notebook(executed), MOVING)
     if scrubber is None:
         return
     scrubber.spec = scrubber.spec | {"titles": []}  # the page is narrow

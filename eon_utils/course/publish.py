@@ -15,7 +15,7 @@ from PIL import Image
 
 from eon_utils.config import ROOT
 from eon_utils.course.ledger import read_ledger, write_ledger
-from eon_utils.course.outputs import VIEW
+from eon_utils.course.outputs import VIEW, read_notebook
 from eon_utils.course.pages import renew_pages
 from eon_utils.course.pictures import save_moving_picture, save_screenshots
 from eon_utils.course.runner import make_empty, run, say, select, sign
@@ -33,7 +33,7 @@ def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
     are older than the code stays.
     """
     for path in select(only, root):
-        nb = nbformat.read(path, as_version=4)
+        nb = read_notebook(path)
         keep_widgets(nb, path)
         tidy(nb)
         nb.metadata["eon"].setdefault("code_sha256", code_hash(nb))
@@ -54,7 +54,7 @@ def save_notebooks(only: str = "", root: Path = ROOT) -> int:
     executed = sorted(out.glob("*.ipynb"))
     saved = []
     for path in executed:
-        nb = nbformat.read(path, as_version=4)
+        nb = read_notebook(path)
         if nb.metadata.eon.status == "ok" and take_outputs(root / "notebooks" / path.name, nb):
             saved.append(path.name[:2])
     ledger = root / "data" / "ledger.json"
@@ -70,7 +70,7 @@ def save_notebooks(only: str = "", root: Path = ROOT) -> int:
 
 def take_outputs(path: Path, executed: NotebookNode) -> bool:
     """Put the outputs of an executed copy into the notebook at `path`, unless its code changed."""
-    nb = nbformat.read(path, as_version=4)
+    nb = read_notebook(path)
     if code_hash(nb) != code_hash(executed):
         say(f"{path.name} was edited while it ran, and is left as it is: run it again")
         return False
@@ -141,7 +141,7 @@ def without_alpha(png: str) -> str:
 
 def read_all(root: Path) -> list[NotebookNode]:
     """The notebooks of a course, in order."""
-    return [nbformat.read(path, as_version=4) for path in select(root=root)]
+    return [read_notebook(path) for path in select(root=root)]
 
 
 def code_cells(nb: NotebookNode) -> list[NotebookNode]:
@@ -186,9 +186,9 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
     Raises:
         FileExistsError: when `out` holds something; it may be somebody's work.
     """
+    notebooks = {path.name: read_notebook(path) for path in select(root=root)}
     make_empty(out)
-    for path in select(root=root):
-        nb = nbformat.read(path, as_version=4)
+    for name, nb in notebooks.items():
         for cell in nb.cells:
             is_code = cell.cell_type == "code"
             if "solution" in cell.metadata.get("tags", []):
@@ -197,7 +197,7 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
                 cell.outputs = []
                 cell.execution_count = None
         nb.metadata.pop("eon", None)
-        nbformat.write(nb, out / path.name)
+        nbformat.write(nb, out / name)
     for notes in (root / "notebooks").glob("*.md"):
         shutil.copy(notes, out)
     return sorted(out.glob("*.ipynb"))

@@ -24,7 +24,7 @@ from eon_utils.course.ledger import Row, duration, pivot, read_ledger, text_tabl
 from eon_utils.course.outputs import count_claims, ledger_rows
 from eon_utils.course.parameters import plan
 from eon_utils.course.site import build_site
-from eon_utils.data.files import whole_file
+from eon_utils.data.files import alone_in, whole_file
 
 log = logging.getLogger("papermill")
 
@@ -144,7 +144,7 @@ def read_asked(path: Path, root: Path = ROOT) -> Asked:
 def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
     """Run what has not run through yet."""
     use_own_kernel()
-    with log_file(out / "log.txt"):
+    with alone_in(out), log_file(out / "log.txt"):
         system = f"Python {platform.python_version()} on {platform.platform()}"
         log.info(f"{system}, {os.cpu_count()} CPUs")
         kept = {}
@@ -191,8 +191,10 @@ def make_empty(folder: Path) -> None:
     """Make a folder, parents included.
 
     Raises:
-        FileExistsError: when it holds something; it may be somebody's work.
+        FileExistsError: when it holds something or is a file; it may be somebody's work.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; choose another --out")
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; choose another --out, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +203,7 @@ def make_empty(folder: Path) -> None:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """What papermill and `say` tell goes into this file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -298,11 +300,15 @@ def execute(path: Path, out: Path, values: Mapping[str, Any]) -> NotebookNode:
 
 
 def _as_far_as_it_came(out: Path, path: Path) -> NotebookNode:
-    """The executed copy; where there is none that is whole, the notebook as it was."""
+    """The executed copy; where there is none that is whole, the notebook without any output."""
     try:
         return nbformat.read(out, as_version=4)
     except (OSError, ValueError):  # a full disk leaves half a file
-        return nbformat.read(path, as_version=4)
+        nb = nbformat.read(path, as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []  # they are another run's, and so is what that measured
+    return nb
 
 
 def sign(nb: NotebookNode) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
@@ -18,7 +17,13 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 from eon_utils.config import REPOSITORY, ROOT
 from eon_utils.course.extension import STATIC, as_text
 from eon_utils.course.ledger import Row, dense_tables, duration, markdown_table, read_ledger
-from eon_utils.course.outputs import count_claims, images, picture_of, title_and_question
+from eon_utils.course.outputs import (
+    count_claims,
+    images,
+    picture_of,
+    read_notebook,
+    title_and_question,
+)
 from eon_utils.course.widgets import FOLDER
 from eon_utils.notebook.display import SUFFIXES, mime_of
 
@@ -132,7 +137,7 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
     titles = {}
     for path in notebooks:
         shutil.copy(path, source / "notebooks")
-        nb = nbformat.read(path, as_version=4)
+        nb = read_notebook(path)
         titles[path.name[:2]] = title_and_question(nb, path.stem)[0]
         file = ""
         if picture := cover(nb):

@@ -23,7 +23,7 @@ from eon_utils.config import ROOT
 from eon_utils.course import runner
 from eon_utils.course.grid import Axes, Job, combine, read_axes
 from eon_utils.course.sweep_run import asked_for, finished, run_one
-from eon_utils.data.files import whole_file
+from eon_utils.data.files import alone_in, whole_file
 
 if TYPE_CHECKING:  # an extra of its own
     from distributed import Client, Future
@@ -125,7 +125,7 @@ def _run_into(
     interrupted = False
     if todo:
         try:
-            with connect(cluster, len(todo)) as (client, threads):
+            with alone_in(out), connect(cluster, len(todo)) as (client, threads):
                 write_asked(sweep, out)
                 print(f"{_count(len(todo), 'run')} of {sweep.notebook.stem}, into {out}")
                 futures = _submit(client, sweep.notebook, todo, out, threads, cluster.retries)

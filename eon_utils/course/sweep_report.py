@@ -170,7 +170,7 @@ def plot(out: Path, values: Sequence[str], over: str = "") -> Path:
     Raises:
         ValueError: for a name that the sweep has not, or a folder without its table.
     """
-    if not (out / TABLE).is_file():
+    if not (out / TABLE).is_file() or not (out / "sweep.json").is_file():
         raise ValueError(f"{out} has no {TABLE}; name the folder of a sweep that has ended")
     table = read_sweep(out / TABLE)
     over = over or parameter_over(table) or "seed"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
 
 NAMED = 20  # files that a message names, at most
 STALE = 24 * 3600  # seconds after which nobody writes to an unfinished file any more
@@ -78,6 +81,53 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 class NoRoomError(OSError):
     """A disk that is too full for what is to be written."""
+
+
+class FolderInUseError(OSError):
+    """A folder in which another process works."""
+
+
+@contextmanager
+def alone_in(folder: Path, name: str = "") -> Iterator[None]:
+    """While this goes on, no other process works in a folder. One that is killed leaves it free.
+
+    Args:
+        folder: is made.
+        name: of the work, where several kinds of it may go on at once.
+
+    Raises:
+        FolderInUseError: where another process does.
+    """
+    lock = FileLock(folder / f".{name or 'work'}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        remedy = "wait for it, or stop it"
+        raise FolderInUseError(f"another process works in {folder}; {remedy}") from error
+    except (OSError, NotImplementedError):  # a file system without locks must not end the work
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # an empty folder is empty again
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def check_writable(folder: Path, parameter: str) -> None:
+    """Raise a PermissionError that names the parameter where a folder can't be written to.
+
+    Args:
+        folder: to write to, or to be made.
+        parameter: how the caller names it, for the error's message.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise PermissionError(f"{parameter} {folder} can't be written to; choose another folder")
 
 
 def check_room(folder: Path, wanted: float, what: str) -> None:

@@ -28,6 +28,8 @@ EVEN = (0.5, 0.5)  # shares of what is cropped away that lie on the left and abo
 HEADS_KEPT = (0.5, 0.2)  # more is cropped below than above: heads are at the top
 BITS = (8, 10, 12, 14, 16)  # of whole numbers in files of gray pictures
 ORIENTATION = 0x0112  # EXIF's tag
+PHOTOMETRIC, SAMPLE_FORMAT = 262, 339  # TIFF's tags
+WHITE_IS_ZERO, UNSIGNED = "white is zero", "unsigned"  # what they say, noted in a picture's info
 UPRIGHT = {  # its values
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,6 +46,7 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
 
     Gray values beyond 8 bits are scaled, and a warning says from where to where. Whole numbers
     from 0 on: the largest number of 8, 10, 12, 14 or 16 bits is white, whichever all values fit.
+    So in colours of 16 bits. Where a TIFF says that 0 is white, it is the other way round.
     Others: [0, 1] stays, else the lowest is black and the highest white. Holes (NaN) are black.
 
     Args:
@@ -59,12 +62,11 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
         torch.Size([3, 8, 16])
     """
     name = Path(getattr(picture, "filename", "")).name or "a picture"
-    picture = upright(picture)
+    picture = upright(all_bits(picture))
     if is_deep(picture):
-        values = np.asarray(picture)
-        levels = gray_levels([values], whole=picture.mode.startswith("I"))
+        levels = gray_levels([picture])
         warnings.warn(f"{name}: {levels}", stacklevel=2)
-        picture = Image.fromarray(gray_values(values, levels))
+        picture = Image.fromarray(gray_values(deep_values(picture), levels))
     rgb = to_rgb(picture)
     centering = EVEN if centre else HEADS_KEPT
     picture = ImageOps.fit(rgb, size, Image.Resampling.LANCZOS, centering=centering)
@@ -77,13 +79,60 @@ def is_deep(picture: Image.Image) -> bool:
     return picture.mode.startswith(("I", "F"))
 
 
+def deep_values(picture: Image.Image) -> np.ndarray:
+    """The gray values (H, W) of a picture that `is_deep`, as its file has them."""
+    values = np.asarray(picture)
+    if picture.info.get(UNSIGNED):  # for which PIL has no mode
+        return values.astype(np.int32).view(np.uint32)
+    return values
+
+
+def all_bits(picture: Image.Image) -> Image.Image:
+    """A picture in colours of 16 bits, of which PIL keeps the upper 8, with those that it uses.
+
+    Where its values fit into 8, 10, 12 or 14 bits, the largest number of these is white, and a
+    warning says so. Any other picture stays as it is.
+    """
+    file = getattr(picture, "filename", "")
+    of_16_bits = picture.mode in ("RGB", "RGBA") and ";16" in repr(getattr(picture, "tile", ""))
+    if not of_16_bits or not file:
+        return picture
+    import cv2
+
+    data = np.fromfile(file, np.uint8)
+    values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # (H, W, 3 or 4), blue first
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        return picture
+    high = int(values[..., :3].max())
+    white = next(2**bits - 1 for bits in BITS if high < 2**bits)
+    if white == 2**16 - 1:
+        return picture
+    warnings.warn(f"{Path(file).name}: its values go to {high}; {white} is white", stacklevel=3)
+    colours = (255 * (values[..., 2::-1] / white)).round().astype(np.uint8)
+    whole = Image.fromarray(colours)
+    if values.shape[2] == 4:
+        whole.putalpha(Image.fromarray((values[..., 3] // 256).astype(np.uint8)))
+    whole.info |= {"exif": picture.info["exif"]} if "exif" in picture.info else {}
+    return whole
+
+
 def upright(picture: Image.Image) -> Image.Image:
     """Turned by its EXIF tag. A tag beside it that is damaged does no harm, unlike in PIL's own."""
+    _note_tags(picture)
     try:
         method = UPRIGHT.get(picture.getexif().get(ORIENTATION, 1))
     except Exception:  # PIL's errors for damaged tags share no base class
         method = None
     return picture if method is None else picture.transpose(method)
+
+
+def _note_tags(picture: Image.Image) -> None:
+    """Keep what a TIFF says of its gray values where a turned copy has it, too."""
+    tags = getattr(picture, "tag_v2", {})
+    if tags.get(PHOTOMETRIC) == 0:
+        picture.info[WHITE_IS_ZERO] = True
+    if picture.mode == "I" and np.all(np.atleast_1d(tags.get(SAMPLE_FORMAT, 0)) == 1):
+        picture.info[UNSIGNED] = True
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -108,21 +157,30 @@ class GrayLevels(NamedTuple):
         return f"{values}; {self.black:g} is black, {self.white:g} white"
 
 
-def gray_levels(pictures: Iterable[np.ndarray], whole: bool) -> GrayLevels:
-    """What becomes black and white in pictures of more than 8 bits: the rule of `crop_to`.
+def gray_levels(pictures: Iterable[Image.Image]) -> GrayLevels:
+    """What becomes black and white in pictures that are all deep: the rule of `crop_to`.
 
     Args:
-        pictures: gray values (H, W), of which NaN and infinity do not count.
-        whole: they are whole numbers.
+        pictures: whose NaN and infinity do not count.
     """
     low, high = np.inf, -np.inf
-    for values in pictures:
+    whole = inverted = False
+    for picture in pictures:
+        whole = picture.mode.startswith("I")
+        inverted = bool(picture.info.get(WHITE_IS_ZERO))  # as X-rays are kept
+        values = deep_values(picture)
         known = values[np.isfinite(values)]
         if known.size:
             low = min(low, float(known.min()))
             high = max(high, float(known.max()))
     if low > high:  # nothing but holes
         low, high = 0.0, 1.0
+    levels = _levels(low, high, whole)
+    return levels._replace(black=levels.white, white=levels.black) if inverted else levels
+
+
+def _levels(low: float, high: float, whole: bool) -> GrayLevels:
+    """The levels of values in such a range, where the lowest is black."""
     if whole and low >= 0:
         whites = [2.0**bits - 1 for bits in BITS if high < 2**bits]
         return GrayLevels(low, high, 0.0, whites[0] if whites else high)

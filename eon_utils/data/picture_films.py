@@ -11,7 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from eon_utils.data.photos import gray_levels, gray_values, is_deep, to_rgb, upright
+from eon_utils.data.photos import (
+    deep_values,
+    gray_levels,
+    gray_values,
+    is_deep,
+    to_rgb,
+    upright,
+)
 
 STACKS = (".tif", ".tiff", ".webp", ".png", ".apng")  # FFmpeg reads the first picture alone
 NUMBERED = (*STACKS, ".jpg", ".jpeg", ".bmp")
@@ -105,8 +112,7 @@ def read_pictures(files: list[Path]) -> Iterator[TimedPicture]:
     first = next(filter(None, _pictures(files)), None)
     levels = None
     if first and is_deep(first):
-        deep = (np.asarray(picture) for picture in _pictures(files) if picture)
-        levels = gray_levels(deep, whole=first.mode.startswith("I"))
+        levels = gray_levels(filter(None, _pictures(files)))
         warnings.warn(f"{files[0].name}: {levels}", stacklevel=2)
     time = 0.0
     for picture in _pictures(files):
@@ -115,7 +121,7 @@ def read_pictures(files: list[Path]) -> Iterator[TimedPicture]:
             continue
         duration = picture.info.get("duration", 0) / 1000
         if levels is not None and is_deep(picture):
-            picture = Image.fromarray(gray_values(np.asarray(picture), levels))
+            picture = Image.fromarray(gray_values(deep_values(picture), levels))
         yield TimedPicture(time if duration else None, np.asarray(to_rgb(picture)))
         time += duration
 

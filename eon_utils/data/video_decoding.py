@@ -28,6 +28,7 @@ LONGEST = 10_000_000  # frames, four days: a broken index may claim billions
 LONGEST_SIDE = 32  # times the size that is wanted: longer pictures are too thin
 DRAWN_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # formats of text, which FFmpeg would draw
 TIMED_PACKETS = 300  # by which the time from frame to frame is measured
+DEEPEST = 16  # bits a channel
 DEFAULT_SPEED = 25  # frames a second of a file that says nothing
 EXTREME_ASPECT = 10  # of pixels, width to height: beyond that the file is wrong
 UNSPECIFIED = 2  # a file's colour space where it names none
@@ -42,6 +43,7 @@ class ReadLog:
 
     frames: int = 0  # that could be read
     damaged: bool = False
+    highest: int = 0  # value of those of 16 bits
 
 
 class DecodedFrame(NamedTuple):
@@ -259,6 +261,16 @@ def shown_size(decoded: DecodedFrame) -> tuple[int, int]:
     width = max(1, round(frame.width * decoded.aspect))
     quarter_turns = round(frame.rotation / 90)
     return (frame.height, width) if quarter_turns % 2 else (width, frame.height)
+
+
+def highest_of_16_bits(frame: VideoFrame) -> int:
+    """The largest value of a frame of 16 bits a channel; 0 of any other."""
+    if not frame.format.components or frame.format.components[0].bits != DEEPEST:
+        return 0
+    try:
+        return int(frame.to_ndarray().max())
+    except ValueError:  # a format that PyAV can't hand over
+        return 0
 
 
 def to_picture(decoded: DecodedFrame, size: tuple[int, int], centre: bool) -> np.ndarray:

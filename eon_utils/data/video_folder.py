@@ -20,6 +20,7 @@ from eon_utils.data.video_decoding import (
     ReadLog,
     decode,
     frame_interval,
+    highest_of_16_bits,
     to_picture,
     unread_reason,
 )
@@ -31,6 +32,7 @@ CUT_FACTOR = 2.5  # how far a cut is above the differences around it
 LONGEST_STEP = 2.01  # steps, beyond which frames are a gap apart
 ROUNDING = 1e-6  # seconds
 SLOWER = 1.02  # times the step that is wanted: a file that slow is worth a remark
+DARK = 2**14  # values of 16 bits that stay below use no more than 14
 SPARE = 4  # times the clips that are wanted are kept while reading
 
 
@@ -219,6 +221,9 @@ def _file_clips(file: Path, request: ClipRequest) -> tuple[list[NamedClip], list
     remarks = []
     if log.damaged:
         remarks.append(f"{file.name} is damaged, its whole parts are used")
+    if 0 < log.highest < DARK:
+        dark = f"its values of 16 bits go to {log.highest} of 65535"
+        remarks.append(f"{file.name} is dark: {dark}; scale them")
     if step > SLOWER / request.fps:
         used = f"all are used in place of {request.fps:g}"
         remarks.append(f"{file.name} has {speed} frames a second, {used}")
@@ -253,6 +258,7 @@ def read_frames(
         yield SmallFrame(time, picture, difference, decoded.discontinuity or jumped_back)
         before = now
         log.frames += 1
+        log.highest = max(log.highest, highest_of_16_bits(decoded.frame))
 
 
 class _Comparison(NamedTuple):

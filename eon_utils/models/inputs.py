@@ -43,7 +43,8 @@ def in_unit_range(values: Tensor, who: str) -> Tensor:
     wanted = "of float in [0, 1] or uint8"
     if not values.is_floating_point():
         raise ValueError(f"{who} {wanted}, not {values.dtype}")
-    if values.numel() and not torch.compiler.is_compiling():
+    known = not values.is_meta and not torch.compiler.is_compiling()
+    if values.numel() and known:
         low = values.min().item()
         high = values.max().item()
         if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):  # not: nor for NaN

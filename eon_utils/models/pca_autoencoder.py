@@ -275,11 +275,12 @@ class Autoencoder(nn.Module):
         """
         check_tensor(images, TAKES)
         fits = images.ndim == IMAGE_AXES and images.shape[1] == COLOURS
-        if not fits or not len(images) or any(side % CELL for side in images.shape[2:]):
+        sides = images.shape[2:]
+        if not fits or not len(images) or 0 in sides or any(side % CELL for side in sides):
             wanted = f"(N, 3, H, W) with N >= 1, H and W multiples of {CELL}"
             shape = tuple(images.shape)
             raise ValueError(f"{TAKES} {wanted}, not {shape}{unbatched(shape, IMAGE_AXES)}")
-        images = in_unit_range(images, TAKES)
+        images = in_unit_range(images, TAKES).to(self.local_pca.bases)
         patches = patchify(images - 0.5)  # (n, 192)
         codes = self.local_pca.encode(patches, self.channels)  # (n, channels)
         height = images.shape[2] // CELL
@@ -299,7 +300,7 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: for a code of another shape.
         """
-        if code.ndim != IMAGE_AXES or code.shape[1] not in CODE_SIZES:
+        if code.ndim != IMAGE_AXES or code.shape[1] not in CODE_SIZES or 0 in code.shape:
             wanted = f"(N, k, h, w) with k one of {CODE_SIZES}"
             raise ValueError(f"a code is {wanted}, not {tuple(code.shape)}")
         codes = code.permute(0, 2, 3, 1).flatten(0, 2)  # (n, k)
@@ -332,14 +333,35 @@ class Autoencoder(nn.Module):
         return rough + F.pixel_shuffle(x, FOLD)
 
     def decode(self, code: Tensor | tuple[Tensor, Tensor], skips: Tensor | None = None) -> Tensor:
-        """What `encode` gave -> (N, 3, H, W), in [0, 1] in `eval` mode. Skips left out are cut."""
+        """What `encode` gave -> (N, 3, H, W), in [0, 1] in `eval` mode. Skips left out are cut.
+
+        Raises:
+            ValueError: for a code of another shape or type, or that holds what is no number, and
+                for skips where the model has none.
+            TypeError: for what is no tensor.
+        """
         if isinstance(code, tuple):
             code, skips = code
+        code = self._checked_code(code)
+        if skips is not None:
+            if self.skip_decoder is None:
+                raise ValueError("this autoencoder has no skips; give decode the code alone")
+            skips = skips.to(self.local_pca.bases)
         rough = self.reconstruct(code)
         index = CODE_SIZES.index(code.shape[1])
         size_index = torch.full((len(code),), index, device=code.device)
         images = self.refine(rough, size_index, skips)
         return images if self.training else images.clamp(0, 1)
+
+    def _checked_code(self, code: Tensor) -> Tensor:
+        """A code in the type of the weights."""
+        check_tensor(code, "decode takes a code")
+        if not code.is_floating_point():
+            raise ValueError(f"decode takes a code of float, not {code.dtype}")
+        known = not code.is_meta and not torch.compiler.is_compiling()
+        if known and not code.isfinite().all():
+            raise ValueError("decode takes a code of numbers, this one holds NaN or infinity")
+        return code.to(self.local_pca.bases)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> its reconstruction, same shape."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eon_utils.config import device
+from eon_utils.data.clips import check_whole
 from eon_utils.models.coarse_to_fine import coarse_to_fine
 from eon_utils.models.content_encoder import ContentEncoder
 from eon_utils.models.descriptors import velocity_histogram
@@ -108,7 +109,7 @@ class Prior(nn.Module):
             (N, 3, H, W) in [0, 1]; with `steps`, (N, steps, 3, H, W).
 
         Raises:
-            ValueError: for another shape, type or range, or steps below 1.
+            ValueError: for another shape, type or range, or steps that are not whole or below 1.
             TypeError: for what is no tensor.
 
         Examples:
@@ -119,8 +120,8 @@ class Prior(nn.Module):
             torch.Size([2, 4, 3, 32, 48])
         """
         clips = self._checked(clips)
-        if steps is not None and steps < 1:
-            raise ValueError(f"steps={steps!r} must be at least 1")
+        if steps is not None:
+            check_whole("steps", steps, 1)
         frames = _in_parts(lambda part: self._next_frames(part, steps or 1), clips)
         return frames[:, 0] if steps is None else frames
 
@@ -202,11 +203,7 @@ class Prior(nn.Module):
             torch.Size([2, 3, 32, 48])
         """
         clips = self._checked(clips)
-        known = all(isfinite(time) and time != 0 for time in times)
-        if len(times) != clips.shape[1] or not known or len(set(times)) == 1:
-            need = f"{clips.shape[1]} numbers, none of them 0, at least two different"
-            raise ValueError(f"times={list(times)!r} must be {need}")
-        return self._fill(clips, times)
+        return self._fill(clips, _checked_times(times, clips.shape[1]))
 
     def _fill(self, clips: Tensor, times: Sequence[float]) -> Tensor:
         return _in_parts(lambda part: self.read(part, times).frame.clamp(0, 1), clips)
@@ -336,6 +333,19 @@ class Prior(nn.Module):
             wanted = f"(N, T, 3, H, W) with T >= {least}, H and W multiples of {MULTIPLE}"
             raise ValueError(f"{TAKES} {wanted}, not {shape}{unbatched(shape, CLIP_AXES)}")
         return in_unit_range(clips, TAKES).to(next(self.parameters()))
+
+
+def _checked_times(times: Sequence[float], count: int) -> list[float]:
+    """So many times of frames, as numbers."""
+    try:
+        known = [float(time) for time in times]
+    except (TypeError, ValueError):
+        known = []
+    usable = all(isfinite(time) and time != 0 for time in known)
+    if len(known) != count or not usable or len(set(known)) == 1:
+        need = f"{count} numbers, none of them 0, at least two different"
+        raise ValueError(f"times={times!r} must be {need}")
+    return known
 
 
 def nearest_slots(times: Sequence[float]) -> list[int]:

@@ -55,6 +55,8 @@ def read_weights(kind: str, name: str, path: str | Path | None = None) -> Weight
         raise ValueError(
             f"there are no weights {file.name}; shipped are: {known}. `make prior` trains them"
         )
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; give the file of weights in it")
     if path is None:
         card = file.with_suffix(".md").read_text(encoding="utf-8")
         if _sha256(file) not in card:

@@ -36,13 +36,21 @@ def read_sweep(path: str | Path) -> list[Row]:
 
     Raises:
         FileNotFoundError: where there is no such file.
+        ValueError: that names it, where it is no such table.
     """
-    found = next((file for file in (Path(path), DATA / path) if file.is_file()), None)
+    path = Path(path).expanduser()
+    found = next((file for file in (path, DATA / path) if file.is_file()), None)
     if found is None:
         raise FileNotFoundError(f"{path} is not there; give the sweep.csv in the folder of a sweep")
-    with open(found, encoding="utf-8", newline="") as file:
-        texts = list(csv.DictReader(file))
-    return [{title: _read(title, text) for title, text in row.items()} for row in texts]
+    try:
+        with open(found, encoding="utf-8-sig", newline="") as file:  # spreadsheets add a mark
+            texts = list(csv.DictReader(file, strict=True))
+        if not texts or not {RUN, STATUS} <= set(texts[0]):
+            raise ValueError(f"its first line has no {RUN} and {STATUS} between commas")
+        return [{title: _read(title, text) for title, text in row.items()} for row in texts]
+    except (ValueError, TypeError, csv.Error) as error:
+        remedy = "give the sweep.csv as a sweep wrote it"
+        raise ValueError(f"{found} is no table of a sweep ({error}); {remedy}") from error
 
 
 def _read(title: str, text: str) -> object:

@@ -39,6 +39,8 @@ GO_ON, TIME_IS_UP, STOP = (
     1,
     2,
 )  # what a process asks for after a step; the highest of all holds for all
+# Settings of an optimizer that say how it computes, not what.
+HOW_ALONE = ("fused", "foreach", "capturable", "differentiable")
 SAVE_EVERY = 60.0  # seconds between checkpoints
 LOOK_EVERY = 30.0  # likewise between looks at how many cores others keep busy
 SHOW_EVERY = 0.1  # seconds between updates of the live panel
@@ -132,6 +134,7 @@ class TrainingRun:
         self.module = model
         self._optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
         self.wrapped, self.optimizer = self.fabric.setup(model, self._optimizer)
+        self.decay = average
         self.average = None if average is None else moving_average(model, average)
 
         self.history = History()
@@ -144,6 +147,7 @@ class TrainingRun:
         self.snapshot_steps = snapshot_steps(steps, marks)
 
         folder = Path(folder or os.environ.get("EON_CHECKPOINTS") or RUNS / "checkpoints")
+        folder = folder.expanduser()
         self.path = folder / f"{name}.safetensors"
         self.done = 0
         self._began = 0.0  # when the step under way began
@@ -152,6 +156,7 @@ class TrainingRun:
         self._good_state: dict[str, Tensor] = {}
         self._good_step = 0
         self._logs = _tensorboard(self.path.with_suffix("")) if tensorboard else None
+        self._asked = self._settings()  # now: while it trains, modules may count, and rates fall
         if resume:
             self._load()
         self.scheduler = self._schedule()
@@ -215,7 +220,7 @@ class TrainingRun:
         tensors |= checkpoint.history_state(self.history)
         facts = {"step": str(self.done), "watched": self._fingerprint()}
         facts["measures"] = json.dumps(self.history.measures)
-        facts["settings"] = json.dumps(self._settings())
+        facts["settings"] = json.dumps(self._asked)
         try:
             checkpoint.write(self.path, tensors, facts)
         except (OSError, SafetensorError) as error:  # a full disk must not end a training
@@ -362,8 +367,12 @@ class TrainingRun:
                 sampler.set_epoch(epoch)
             with torch.random.fork_rng():  # a loader draws a seed, none of the training's numbers
                 batches = iter(_rest(loader, skip))
+            given = 0
             for batch in batches:
                 yield self.fabric.to_device(batch)
+                given += 1
+            if not given and not skip:
+                raise ValueError(f"{self.name}: the loader has no batch: too few clips for one")
             epoch += 1
             skip = 0
 
@@ -487,21 +496,28 @@ class TrainingRun:
     def _settings(self) -> dict[str, Any]:
         """What shapes a training and is neither a shape nor a weight: noise, learning rate, ..."""
         settings: dict[str, Any] = {"optimizer": type(self._optimizer).__name__}
-        for name, value in self._optimizer.defaults.items():
-            if isinstance(value, float | tuple):
-                settings[name] = value
+        for number, group in enumerate(self._optimizer.param_groups):
+            place = f"group {number}." if number else ""
+            for name, value in group.items():
+                if name not in ("params", *HOW_ALONE) and _is_plain(value):
+                    settings[place + name] = value
+        for name in ("warmup", "cooldown", "clip_norm", "decay"):
+            settings[name] = getattr(self, name)
         for place, module in self.module.named_modules():
+            if place and type(module).__module__.startswith("torch.nn"):
+                settings[place] = type(module).__name__  # such as ReLU
             for name, value in vars(module).items():
-                if isinstance(value, float) and not name.startswith("_"):
+                value = getattr(value, "__name__", value)  # of a function, such as relu
+                if name != "training" and not name.startswith("_") and _is_plain(value):
                     settings[f"{place}.{name}".lstrip(".")] = value
-        return settings
+        return json.loads(json.dumps(settings))  # in which tuples are lists
 
     def _compare(self, saved: dict[str, Any]) -> None:
         """Raise a RuntimeError that names what a checkpoint was trained with, and this run not."""
-        ours = json.loads(json.dumps(self._settings()))  # in which tuples are lists
         for name, value in saved.items():
-            if name in ours and ours[name] != value:
-                raise RuntimeError(f"it was trained with {name}={value}, not {ours[name]}")
+            ours = self._asked.get(name, value)
+            if ours != value:
+                raise RuntimeError(f"it was trained with {name}={value}, not {ours}")
 
     def _load(self) -> None:
         if not self.path.exists():
@@ -604,6 +620,13 @@ def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a setting can be written down and compared: a number, a text, several of them."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str | None)
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

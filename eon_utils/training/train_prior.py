@@ -24,7 +24,13 @@ from torch.utils.data import DataLoader
 
 from eon_utils.config import RUNS, device
 from eon_utils.data.clips import CachedClips, ClipSource, Interleaved, Mixture, check_whole
-from eon_utils.data.shards import find_shards, shard_loader
+from eon_utils.data.shards import (
+    INDEX,
+    check_drawn,
+    check_shards,
+    find_shards,
+    shard_loader,
+)
 from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_clips import VideoClips
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
@@ -117,6 +123,9 @@ class Recipe:
         digest = hashlib.sha256(repr(replace(self, steps=0, hours=None)).encode())
         if self.start:  # the same name may hold other weights by now
             digest.update(self.start_file().read_bytes())
+        if self.shards:  # or other clips
+            for index in sorted(Path(self.shards).expanduser().glob(f"*/{INDEX}")):
+                digest.update(index.read_bytes())
         return digest.hexdigest()[:8]
 
     def start_file(self) -> Path:
@@ -192,7 +201,10 @@ class Recipe:
         if self.shards:
             if self.videos:
                 raise ValueError("shards hold the clips already: leave the videos out")
-            find_shards(self.shards)
+            folders = find_shards(self.shards)
+            drawn = [name for name, weight in self.weights().items() if weight > 0]
+            check_drawn(drawn, folders)
+            check_shards({name: folders[name] for name in drawn}, self.size, DRAWN, self.batch)
             return
         for path in self.videos:
             if not Path(path).expanduser().exists():

@@ -13,10 +13,10 @@ from functools import partial
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from eon_utils.__main__ import main
+from eon_utils.__main__ import main, parser
 from eon_utils.course import extension, outputs, publish, runner
 from eon_utils.course.ledger import read_ledger
 from eon_utils.course.parameters import plan
@@ -193,6 +193,8 @@ def test_what_the_notebooks_take_is_planned(repo):
         (["-p", "seed"], ["-p name=value"]),
         (["--preset", "huge"], ["preset huge", "smoke, laptop, full"]),
         (["-p", "preset=huge"], ["preset huge", "smoke, laptop, full"]),
+        (["-p", "images=nowhere"], ["images=nowhere does not exist", "folder or file of yours"]),
+        (["--out", __file__], [f"{__file__} is a file; choose another --out"]),
         (["--only", "07"], ["no notebook 07", "00_breaks, 01_works, 02_own"]),
         (["--only", "01", "-p", "frames=3"], ["unknown parameter frames"]),
     ],
@@ -204,6 +206,52 @@ def test_refused_before_anything_runs(tiny, capsys, words, said):
     message = capsys.readouterr().err
     assert all(part in message for part in said), message
     assert (sorted(runs.glob("*")) if runs.exists() else []) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: f"<<<<<<< HEAD\n{text}", "no notebook that can be read"),
+        (lambda text: text[: len(text) // 2], "no notebook that can be read"),
+        (lambda text: "[]", "no notebook that can be read"),
+        (lambda text: text.replace("seed = 0", "seed = = 0"), "its cell tagged parameters, line"),
+        (
+            lambda text: text.replace("seed = 0", "seed = max(0, 1)"),
+            "seed = max(0, 1); in the cell",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["run --preset smoke", "sweep 01 -p seed=0..1"])
+def test_a_notebook_that_cannot_be_read_is_named(tmp_path, capsys, spoil, said, command):
+    path = tmp_path / "notebooks" / "01_mine.ipynb"
+    write(path, ["md # Mine"], "preset = 'smoke'\nseed = 0")
+    path.write_text(spoil(path.read_text()))
+    assert main([*command.split(), "--root", str(tmp_path)]) == 2
+    message = capsys.readouterr().err
+    assert "01_mine.ipynb" in message and said in message and message.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["notebooks"]
+
+
+def test_a_damaged_ledger_is_named(tmp_path):
+    path = tmp_path / "ledger.json"
+    for text in ("", "[", "{}x", "[1]", '[{"phase": "01"}]', "null"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"ledger.json is no ledger that can be read .*remove"):
+            read_ledger(path)
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "make_student", stopped)
+    assert main(["student"]) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+def test_a_path_that_the_shell_left_alone_leads_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parser().parse_args(["student", "--out=~/mine"]).out == tmp_path / "mine"
 
 
 def test_plan_types_and_shares_parameters(tiny):
@@ -531,7 +579,26 @@ def test_half_a_file_is_not_taken_for_a_notebook(tiny, tmp_path):
     torn = tmp_path / "02_own.ipynb"
     torn.write_bytes(path.read_bytes()[:100])
     for out in (torn, tmp_path / "none.ipynb"):
-        assert runner._as_far_as_it_came(out, path) == nbformat.read(path, 4)
+        nb = runner._as_far_as_it_came(out, path)
+        assert publish.code_hash(nb) == publish.code_hash(nbformat.read(path, 4))
+
+
+def test_what_did_not_run_has_measured_nothing(tmp_path, monkeypatch):
+    def no_kernel(*args, **settings):
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    path = tmp_path / "notebooks" / "01_mine.ipynb"
+    write(path, ["md # Mine", "measured"])
+    nb = nbformat.read(path, 4)
+    row = {"phase": "01", "model": "V1", "metric": "psnr", "value": 30.0, "unit": "dB"}
+    data = {outputs.LEDGER_MIME: [row | {"preset": "laptop", "seed": 0, "device": "cpu"}]}
+    nb.cells[-1].outputs = [new_output("display_data", data)]
+    nbformat.write(nb, path)
+    monkeypatch.setattr(runner.papermill, "execute_notebook", no_kernel)
+    ended = runner.execute(path, tmp_path / path.name, {})
+    assert ended.metadata.eon.status == "failed"
+    (row,) = runner.measured(ended, "01", "smoke", {})
+    assert row["metric"] == "notebook"
 
 
 def test_who_has_no_home_has_no_signatures(tiny, monkeypatch):

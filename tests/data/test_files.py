@@ -1,6 +1,9 @@
 """Files that are written whole or not at all, where there is room for them."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections import namedtuple
 
@@ -9,7 +12,13 @@ import torch
 
 from eon_utils import Prior, save_prior
 from eon_utils.data import files
-from eon_utils.data.files import check_room, whole_file
+from eon_utils.data.files import (
+    FolderInUseError,
+    alone_in,
+    check_room,
+    check_writable,
+    whole_file,
+)
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path):
@@ -56,3 +65,37 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
     check_room(tmp_path / "not" / "there" / "yet", 0.9e9, "a cache")
     with pytest.raises(OSError, match=r"a cache needs 2.0 GB in .*, where 0.9 GB are free"):
         check_room(tmp_path, 2e9, "a cache")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from eon_utils.data.files import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_processes_do_not_work_in_one_folder_and_a_killed_one_leaves_it(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "in\n"
+        wanted = r"another process works in .*; wait for it, or stop it"
+        with pytest.raises(FolderInUseError, match=wanted), alone_in(tmp_path):
+            pass
+        with alone_in(tmp_path, "other work"):
+            other.send_signal(signal.SIGKILL)
+    with alone_in(tmp_path):
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    check_writable(tmp_path / "new" / "below", "--out")
+    (tmp_path / "file").touch()
+    with pytest.raises(PermissionError, match=r"--out .*file/new can't be written to; choose"):
+        check_writable(tmp_path / "file" / "new", "--out")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as a read-only file system says
+    with pytest.raises(PermissionError, match=r"--out .* can't be written to; choose another"):
+        check_writable(tmp_path, "--out")

@@ -1,8 +1,10 @@
 """Clips in shards: written once, streamed into trainings."""
 
 import multiprocessing
+import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,6 +67,77 @@ def test_a_prior_is_trained_from_them(folder, tmp_path, monkeypatch):
     assert eon.load_prior(tmp_path / "out" / "prior.safetensors").config.fusion == 4
     with pytest.raises(ValueError, match="there are shards of digits, pans, not of leaves"):
         train_prior.ship(replace(recipe, mixture=(("leaves", 1.0),)), tmp_path / "out", tmp_path)
+
+
+def copied(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "shards"))
+
+
+def cut_off(folder):
+    next((folder / "digits").glob("*.bin")).write_bytes(b"half")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (lambda to: (to / "pans" / "index.json").unlink(), {}, "pans is not written to its end; c"),
+        (lambda to: shutil.rmtree(to / "pans"), {}, "pans is not written to its end; call the co"),
+        (cut_off, {}, r"digits is damaged \(chunk-0-0.bin has another size\); remove"),
+        (lambda to: (to / "digits" / "index.json").write_text("{"), {}, "digits is damaged"),
+        (lambda to: None, {"size": 64}, "size=64, but the shards of digits are of 32: --size 32"),
+        (lambda to: None, {"batch": 16}, "batch=16, but there are 10 clips of pans in shards"),
+        (lambda to: None, {"mixture": (("leaves", 1.0),)}, "shards of digits, pans, not of leaves"),
+    ],
+)
+def test_shards_that_do_not_fit_are_named_before_anything_begins(
+    folder, tmp_path, spoil, options, message
+):
+    to = copied(folder, tmp_path)
+    spoil(to)
+    with pytest.raises(ValueError, match=message):
+        replace(Recipe(shards=str(to), width=4, batch=4, size=SIZE), **options).check()
+
+
+def test_what_is_written_is_kept_and_what_is_not_is_made(folder, tmp_path, capsys, monkeypatch):
+    to = copied(folder, tmp_path)
+    first = Recipe(shards=str(to)).digest()
+    (to / "pans" / "index.json").unlink()
+    made = []
+    write = shards.write_shards
+    monkeypatch.setattr(shards, "write_shards", lambda *a: [made.append(a[0].name), write(*a)])
+    words = f"shards --mixture digits=3 pans=1 --clips 40 --size {SIZE} --out {to}"
+    assert main(words.split()) == 0
+    assert made == ["pans"] and "digits: 30 clips, which are there" in capsys.readouterr().out
+    assert Recipe(shards=str(to)).digest() != first, "other clips are another training"
+    before = sorted(path.stat().st_mtime_ns for path in to.rglob("*"))
+    assert main([*words.split(), "--seed", "1"]) == 2
+    said = "holds shards of other settings; choose another --out, or remove it"
+    assert said in capsys.readouterr().err
+    assert sorted(path.stat().st_mtime_ns for path in to.rglob("*")) == before
+
+
+def test_who_writes_ends_when_its_parent_is_killed(monkeypatch):
+    class Killed:
+        def is_alive(self):
+            return False
+
+    def end(status):
+        raise SystemExit(status)
+
+    source = eon.MovingDigits(1, 10, SIZE)
+    assert shards._packed(source, 0)["clip"].shape == (10, 3, SIZE, SIZE)
+    monkeypatch.setattr(multiprocessing, "parent_process", Killed)
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(SystemExit):
+        shards._packed(source, 0)
+
+
+def test_what_else_is_in_a_folder_is_left_alone(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    words = f"shards --mixture digits=1 --clips 2 --size {SIZE} --out {tmp_path}"
+    assert main(words.split()) == 2
+    assert "is not empty; choose another --out, or remove it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,27 @@ def test_wrong_input_is_named():
         model.decode(torch.rand(1, 10, 4, 4))
     with pytest.raises(ValueError, match="channels=10 must be one of 8, 16, 32, 64"):
         Autoencoder(10)
+    with pytest.raises(ValueError, match=r"not \(1, 3, 0, 64\)"):
+        model(torch.rand(1, 3, 0, 64))
+
+
+def test_images_and_codes_of_any_float_are_taken_and_other_codes_are_named():
+    model = Autoencoder(width=8, depth=1, count=1).eval()
+    images = torch.rand(1, 3, 16, 24)
+    code = model.encode(images)
+    assert torch.equal(model.encode(images.double()), code)
+    assert model(images.half()).dtype == torch.float32
+    assert torch.equal(model.decode(code.double()), model.decode(code))
+    with pytest.raises(ValueError, match=r"decode takes a code of float, not torch.uint8"):
+        model.decode(code.byte())
+    with pytest.raises(ValueError, match="code of numbers, this one holds NaN or infinity"):
+        model.decode(code / 0)
+    with pytest.raises(ValueError, match=r"not \(0, 32, 2, 3\)"):
+        model.decode(code[:0])
+    with pytest.raises(TypeError, match=r"decode takes a code as a torch.Tensor, not ndarray"):
+        model.decode(code.numpy())
+    with pytest.raises(ValueError, match="has no skips; give decode the code alone"):
+        model.decode((code, torch.rand(1, 16, 4, 6)))
 
 
 @pytest.mark.parametrize("name", ["v2", "v3", "v4"])

@@ -122,9 +122,10 @@ def test_arrays_and_single_clips_get_a_remedy(prior):
         prior.predict(torch.rand(2, 3, 16, 16))
 
 
-def test_no_steps_are_an_error(prior):
-    with pytest.raises(ValueError, match="steps=0"):
-        prior.predict(torch.rand(1, 3, 3, 16, 16), steps=0)
+@pytest.mark.parametrize("steps", [0, -1, 1.5, float("nan"), "3"])
+def test_steps_that_cannot_be_counted_are_an_error(prior, steps):
+    with pytest.raises(ValueError, match=f"steps={steps!r} must be a whole number, at least 1"):
+        prior.predict(torch.rand(1, 3, 3, 16, 16), steps=steps)
 
 
 def test_a_clip_is_predicted_alike_alone_and_among_others(prior):
@@ -234,7 +235,11 @@ def test_the_next_frame_and_those_between_are_filled_in(prior):
 
 
 @pytest.mark.parametrize(
-    "times", [[], [-1, 1], [-1, 0, 1], [2, 2, 2], [-2, -1, float("nan")], [-2, -1, float("inf")]]
+    "times",
+    [
+        *([], [-1, 1], [-1, 0, 1], [2, 2, 2], [-2, -1, float("nan")], [-2, -1, float("inf")]),
+        *("abc", None, [[-2], [-1], [1]]),
+    ],
 )
 def test_other_times_are_an_error(prior, times):
     with pytest.raises(ValueError, match=r"times=.* must be 3 numbers, none of them 0"):

@@ -192,6 +192,50 @@ def test_a_checkpoint_of_another_experiment_is_refused(pictures, tmp_path, other
     assert (tmp_path / "t.safetensors").read_bytes() == before
 
 
+def net(activation=torch.nn.ReLU, stride=1, groups=2):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1, stride=stride), torch.nn.GroupNorm(groups, 4), activation()
+    )
+
+
+def counted(module):
+    """What adds one at each use: no other experiment when it is resumed."""
+    module.uses = 0
+    module.register_forward_pre_hook(lambda *_: setattr(module, "uses", module.uses + 1))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"model": net(torch.nn.GELU)}, "2=ReLU, not GELU"),
+        ({"model": net(stride=2)}, r"0.stride=\[1, 1\], not \[2, 2\]"),
+        ({"model": net(groups=4)}, "1.num_groups=2, not 4"),
+        ({"warmup": 3}, "warmup=0, not 3"),
+        ({"cooldown": 0.5}, "cooldown=0.0, not 0.5"),
+        ({"clip_norm": 1.0}, "clip_norm=None, not 1.0"),
+        ({"rates": (1e-3, 1e-2)}, "group 1.lr=0.001, not 0.01"),
+        ({"amsgrad": True}, "amsgrad=False, not True"),
+    ],
+)
+def test_whatever_else_shapes_a_training_is_compared(tmp_path, other, said):
+    def run(model=None, rates=(1e-3, 1e-3), amsgrad=False, **options):
+        torch.manual_seed(0)
+        model = counted(model or net())
+        pairs = zip((model[0], model[1]), rates, strict=True)
+        groups = [{"params": part.parameters(), "lr": rate} for part, rate in pairs]
+        optimizer = torch.optim.Adam(groups, amsgrad=amsgrad)
+        options |= {"name": "t", "optimizer": optimizer, "folder": tmp_path}
+        return TrainingRun(model, 4, **options)
+
+    first = run(cooldown=0.0)
+    for _step, batch in first.batches(torch.rand(2, 3, 4, 4)):
+        first.step(first(batch).square().mean())
+    assert run(resume=True).done == 4
+    with pytest.raises(ValueError, match=f"it was trained with {said}"):
+        run(resume=True, **other)
+
+
 def test_more_steps_go_on_from_fewer(pictures, tmp_path):
     train(pictures, tmp_path)
     assert train(pictures, tmp_path, steps=STEPS + 3, resume=True).done == STEPS + 3
@@ -396,6 +440,8 @@ def test_a_stream_is_taken_as_it_comes(tmp_path):
             return (Numbers()[index] for index in range(3))
 
     assert seen_by(DataLoader(Stream(), 2), tmp_path, 4)[0] == [[0, 1], [2], [0, 1], [2]]
+    with pytest.raises(ValueError, match="loader: the loader has no batch"):  # and does not hang
+        seen_by(DataLoader(Stream(), 5, drop_last=True), tmp_path, 4)
 
 
 def test_learning_rates_rise_and_fall(pictures, tmp_path):

@@ -314,6 +314,7 @@ def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
         ("--mixture leaves=1 --videos .", "the mixture draws no 'real' clips"),
         ("--mixture leaves", "--mixture leaves says no value; write --mixture name=value"),
         ("--from nofile", "there are no weights nofile"),
+        ("--from /", "/ is a folder; give the file of weights in it"),
         ("--from prior --width 12", "width=12, but 'prior' has 24: --width 24"),
         ("--learn motion", "learn='motion' must be one of all, content"),
         ("--learn content", "learn='content' goes on from weights: name them, --from prior"),
