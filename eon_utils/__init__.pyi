@@ -71,10 +71,14 @@ from .models.trajectory_net import (
 from .notebook.claims import (
     Claims as Claims,
     Ledger as Ledger,
-    check as check,
     course_map as course_map,
 )
 from .notebook.display import show as show, show_source as show_source, table as table
+from .notebook.exercises import (
+    answer_hash as answer_hash,
+    check as check,
+    progress as progress,
+)
 from .notebook.figures import (
     architecture as architecture,
     contact_sheet as contact_sheet,
