@@ -242,7 +242,7 @@ def parser() -> argparse.ArgumentParser:
     add = command("site", build_site, "build the site of a run, or of the committed notebooks")
     add("run", nargs="?", type=Path, help=text)
 
-    text = "copy the notebooks with solutions emptied and outputs removed"
+    text = "copy the notebooks without solutions and outputs"
     add = command("student", make_student, text)
     add("--out", type=Path, help="where to (default: student/)")
 

@@ -125,7 +125,7 @@ def _normal(answer: object) -> str:
 def _judge(exercise: str, answer: object, given: dict[str, Any]) -> Verdict:
     if exercise in GRADERS:
         return GRADERS[exercise](answer, **given)
-    if answer is None or answer == "":
+    if answer is None or (isinstance(answer, str) and not answer.strip()):
         return UNTOUCHED
     try:
         found = answer_hash(exercise, answer)
