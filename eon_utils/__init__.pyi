@@ -68,6 +68,7 @@ from .models.trajectory_net import (
     Trajectory as Trajectory,
     TrajectoryNet as TrajectoryNet,
 )
+from .notebook import trials as trials
 from .notebook.claims import (
     Claims as Claims,
     Ledger as Ledger,

@@ -400,13 +400,9 @@ def change_alarm(
     if max(cut, frozen) < TURNED_ROUND:
         return "It rings when all is well: change its sign."
     if cut > ALARM:
-        return (
-            "It hears cuts and not frozen frames, where the change is too small, not too large."
-        )
+        return "It hears cuts and not frozen frames, where the change is too small, not too large."
     if frozen > ALARM:
-        return (
-            "It hears frozen frames and not cuts, where the change is too large, not too small."
-        )
+        return "It hears frozen frames and not cuts, where the change is too large, not too small."
     right = f"{100 * cut:.0f} % of the cuts and {100 * frozen:.0f} % of the frozen frames"
     return f"It tells {right} from calm clips. What is usual in a clip its earlier frames say."
 

@@ -5,7 +5,7 @@ A trial takes the same arguments as the exercise's grader (see `graders`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -117,6 +117,13 @@ def fewest_frames(fewest: object, gains: Mapping[int, float]) -> None:
     show(ax.figure, "Gain over copying by the number of frames that a small V3 is given")
 
 
+def train(model: FramePredictor, batches: Iterable[Tensor]) -> None:
+    """Train a predictor of frames on clips (N, T, 3, H, W), to predict the last one."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for clips in batches:
+        _step(model, optimizer, clips)
+
+
 def new_leaves(draw: Callable[[int], Tensor], held_out: Tensor, steps: int) -> None:
     again = DeadLeaves(BATCH, held_out.shape[1], held_out.shape[-1], 0).stack()
     batches = {"the same clips again": lambda step: again, "yours": draw}
@@ -134,19 +141,22 @@ def _learn(
     """Steps, and the PSNR in dB of a small V3 after them."""
     torch.manual_seed(0)
     model = FramePredictor(held_out.shape[1] - 1, residual=True, skips=True).to(held_out.device)
+    steps = [0]
+    levels = [next_frame_psnr(model, held_out)]
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    steps = []
-    levels = []
-    for step in range(last + 1):
-        if step % max(last // MARKS, 1) == 0:
-            steps.append(step)
+    for step in range(last):
+        _step(model, optimizer, batch(step).to(held_out.device))
+        if (step + 1) % max(last // MARKS, 1) == 0:
+            steps.append(step + 1)
             levels.append(next_frame_psnr(model, held_out))
-        clips = batch(step).to(held_out.device)
-        loss = F.huber_loss(model(clips[:, :-1]), clips[:, -1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
     return steps, levels
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, clips: Tensor) -> None:
+    loss = F.huber_loss(model(clips[:, :-1]), clips[:, -1])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 @torch.no_grad()

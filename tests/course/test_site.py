@@ -145,7 +145,7 @@ def test_figures_have_numbers_captions_and_descriptions(repo, pages):
 
 def test_solutions_are_folded(pages):
     page = pages["notebooks/01_image_reconstruction_sanity.html"]
-    assert page.count('<p class="collapsed admonition-title">Solution</p>') == 1
+    assert page.count('<p class="collapsed admonition-title">Solution</p>') == 3
     assert "<details open" not in page
 
 

@@ -44,7 +44,7 @@ MISTAKES = {
     },
     "03-1": {
         "orientations forgotten": [7],
-        "not bits": [1024, 1000],
+        "not bits": [1024],
         "decimal logarithm": [3.01, 2.1],
         "natural logarithm": [6.93, 4.85],
         "bytes": [1.25],
@@ -116,7 +116,6 @@ def renewed():
     return table
 
 
-
 # --- the notebooks' cells ---
 
 
@@ -139,10 +138,10 @@ def test_a_lesson_has_three_graded_exercises_one_an_experiment(lesson):
     assert "an experiment" in text and "<summary>Expected" in text and "<summary>Hint" in text
     names = [f"{lesson}-{number}" for number in (1, 2, 3)]
     stubs = "\n".join(cell.source for cell in nb.cells if is_stub(cell))
-    (solutions,) = filter(is_solution, nb.cells)
-    for source in (stubs, solutions.source):
+    solutions = "\n".join(cell.source for cell in nb.cells if is_solution(cell))
+    for source in (stubs, solutions):
         assert re.findall(r'eon\.check\("([\d-]+)"', source) == names
-    assert solutions.source.count("solution=True") == 3 and "solution=" not in stubs
+    assert solutions.count("solution=True") == 3 and "solution=" not in stubs
 
 
 def paragraph(lesson, number):
@@ -181,8 +180,8 @@ def test_student_copies_hold_no_solution_and_no_output(tmp_path):
         text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
         assert "solution=True" not in text and '"outputs": [\n' not in path.read_text("utf-8")
         stubs = "\n".join(cell.source for cell in notebook(lesson).cells if not is_solution(cell))
-        (solutions,) = filter(is_solution, notebook(lesson).cells)
-        own = [line for line in solutions.source.splitlines() if line not in stubs.splitlines()]
+        solutions = "\n".join(cell.source for cell in notebook(lesson).cells if is_solution(cell))
+        own = [line for line in solutions.splitlines() if line not in stubs.splitlines()]
         assert own and not [line for line in own if line.strip() and line in text.splitlines()]
 
 
@@ -222,7 +221,7 @@ def test_right_usual_wrong_and_no_answers(name, answered):
 
 
 def test_an_unknown_exercise_is_named():
-    with pytest.raises(ValueError, match="exercise='07-1' is unknown; add it to exercises.json"):
+    with pytest.raises(ValueError, match="exercise='07-1' is unknown"):
         eon.check("07-1", 3)
 
 
