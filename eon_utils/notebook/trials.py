@@ -5,7 +5,7 @@ A trial takes the same arguments as the exercise's grader (see `graders`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from eon_utils.models.pca_autoencoder import Autoencoder, LocalPCA, patchify
 from eon_utils.notebook.display import show, table
 from eon_utils.notebook.figures import COLOURS, contact_sheet, curves
 from eon_utils.notebook.graders import BATCH, descend, right_by_part, split_code
+
+Series = dict[str, tuple[Sequence[float], Sequence[float]]]  # name -> (x, y)
 
 MARKS = 8  # levels that a curve of notebook 04 has
 
@@ -110,7 +112,7 @@ def code_error(
 
 
 def fewest_frames(fewest: object, gains: Mapping[int, float]) -> None:
-    measured = {"V3": (list(gains), list(gains.values()))}
+    measured: Series = {"V3": (list(gains), list(gains.values()))}
     ax = curves(measured, "frames of context", "gain over copying [dB]", marker="o")
     ax.set_ylim(min(0, *gains.values()))
     ax.set_xticks(list(gains))
@@ -127,7 +129,7 @@ def train(model: FramePredictor, batches: Iterable[Tensor]) -> None:
 def new_leaves(draw: Callable[[int], Tensor], held_out: Tensor, steps: int) -> None:
     again = DeadLeaves(BATCH, held_out.shape[1], held_out.shape[-1], 0).stack()
     batches = {"the same clips again": lambda step: again, "yours": draw}
-    levels = {name: _learn(batch, held_out, steps) for name, batch in batches.items()}
+    levels: Series = {n: _learn(batch, held_out, steps) for n, batch in batches.items()}
     ax = curves(levels, "training step", "PSNR on unseen leaves [dB]", marker="o")
     copied = next_frame_psnr(copy_last, held_out)
     ax.axhline(copied, color="#777", lw=1, ls=":")
