@@ -54,12 +54,13 @@ def check(
     texts = _exercises().get(exercise)
     if texts is None:
         raise ValueError(f"exercise={exercise!r} is unknown; add it to {TABLE.name}")
+    verdict: Verdict = UNTOUCHED
     try:
         verdict = _judge(exercise, answer, given)
         if exercise in TRIALS and verdict is not UNTOUCHED:
             TRIALS[exercise](answer, **given)
     except Exception as error:  # whatever the reader's code raises
-        verdict = f"Your code raised {_in_words(error)}."
+        verdict = verdict or f"Your code raised {_in_words(error)}."  # a hint says more
     if verdict is UNTOUCHED:
         print(texts["to do"])
         return

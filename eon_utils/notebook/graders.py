@@ -79,7 +79,7 @@ def xavier_start(restart: Callable[[Any], object], pictures: Tensor, steps: int)
         pictures: on whose device it is, (N, 3, H, W).
         steps: for the trial.
     """
-    model = ConvAutoencoder().to(pictures.device)
+    model: Any = ConvAutoencoder().to(pictures.device)
     before = copy.deepcopy(model)
     restart(model)
     layers = [*model.encoder, *model.decoder]

@@ -24,6 +24,7 @@ from eon_utils.notebook.graders import BATCH, descend, right_by_part, split_code
 
 Series = dict[str, tuple[Sequence[float], Sequence[float]]]  # name -> (x, y)
 
+SIZE = (6.8, 3.0)  # of a figure, in inches
 MARKS = 8  # levels that a curve of notebook 04 has
 
 
@@ -44,8 +45,9 @@ def xavier_start(restart: Callable[[Any], object], pictures: Tensor, steps: int)
         prepare(model)
         curve = _train(model, pictures, lambda model, batch, step: model(batch), steps)
         accuracies[name] = (range(1, steps + 1), curve)
-    ax = curves(accuracies, "training step", "accuracy [%]")
-    show(ax.figure, "Accuracy of V2 by training step, from PyTorch's default start and from yours")
+    fig, ax = plt.subplots(figsize=SIZE)
+    curves(accuracies, "training step", "accuracy [%]", ax)
+    show(fig, "Accuracy of V2 by training step, from PyTorch's default start and from yours")
 
 
 def skips_cut_by_turns(
@@ -113,10 +115,11 @@ def code_error(
 
 def fewest_frames(fewest: object, gains: Mapping[int, float]) -> None:
     measured: Series = {"V3": (list(gains), list(gains.values()))}
-    ax = curves(measured, "frames of context", "gain over copying [dB]", marker="o")
+    fig, ax = plt.subplots(figsize=SIZE)
+    curves(measured, "frames of context", "gain over copying [dB]", ax, marker="o")
     ax.set_ylim(min(0, *gains.values()))
     ax.set_xticks(list(gains))
-    show(ax.figure, "Gain over copying by the number of frames that a small V3 is given")
+    show(fig, "Gain over copying by the number of frames that a small V3 is given")
 
 
 def train(model: FramePredictor, batches: Iterable[Tensor]) -> None:
@@ -130,11 +133,12 @@ def new_leaves(draw: Callable[[int], Tensor], held_out: Tensor, steps: int) -> N
     again = DeadLeaves(BATCH, held_out.shape[1], held_out.shape[-1], 0).stack()
     batches = {"the same clips again": lambda step: again, "yours": draw}
     levels: Series = {n: _learn(batch, held_out, steps) for n, batch in batches.items()}
-    ax = curves(levels, "training step", "PSNR on unseen leaves [dB]", marker="o")
+    fig, ax = plt.subplots(figsize=SIZE)
+    curves(levels, "training step", "PSNR on unseen leaves [dB]", ax, marker="o")
     copied = next_frame_psnr(copy_last, held_out)
     ax.axhline(copied, color="#777", lw=1, ls=":")
     ax.text(0, copied, "copy last", va="bottom", color="#777", fontsize=9)
-    show(ax.figure, "PSNR on leaves never seen by training step, with your clips and with the same")
+    show(fig, "PSNR on leaves never seen by training step, with your clips and with the same")
 
 
 def _learn(
@@ -172,7 +176,7 @@ def slow_motion(slow: Callable[[Tensor], Tensor], films: Tensor) -> None:
 
 def best_parts(winners: object, right_from: Callable[[str, slice], float], looks: slice) -> None:
     measured = right_by_part(right_from, looks)
-    fig, ax = plt.subplots(figsize=(8.6, 3.2))
+    fig, ax = plt.subplots(figsize=SIZE)
     for offset, (part, colour) in enumerate(zip(("moves", "looks"), COLOURS, strict=False)):
         places = [place + 0.4 * offset for place in range(len(measured))]
         heights = [by_part[part] for by_part in measured.values()]
