@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from eon_utils.data.dead_leaves import DeadLeaves
@@ -45,7 +47,7 @@ def xavier_start(restart: Callable[[Any], object], pictures: Tensor, steps: int)
         prepare(model)
         curve = _train(model, pictures, lambda model, batch, step: model(batch), steps)
         accuracies[name] = (range(1, steps + 1), curve)
-    fig, ax = plt.subplots(figsize=SIZE)
+    fig, ax = _axes()
     curves(accuracies, "training step", "accuracy [%]", ax)
     show(fig, "Accuracy of V2 by training step, from PyTorch's default start and from yours")
 
@@ -99,8 +101,8 @@ def random_bases(
     yours = codes.T.reshape(1, -1, *choice.shape[2:])
     best = torch.cat([choice, numbers], 1)
     row = torch.cat([photo, model.reconstruct(best), model.reconstruct(yours)])
-    titles = ["photograph", "best bases", "yours"]
-    fig = contact_sheet({"": row}, titles, against=photo.expand_as(row))
+    titles = ["as it is", "best bases", "your bases"]
+    fig = contact_sheet({"never seen": row}, titles, against=photo.expand_as(row))
     show(fig, "A photograph, and what is left of it in the best bases and in those that you chose")
 
 
@@ -115,9 +117,9 @@ def code_error(
 
 def fewest_frames(fewest: object, gains: Mapping[int, float]) -> None:
     measured: Series = {"V3": (list(gains), list(gains.values()))}
-    fig, ax = plt.subplots(figsize=SIZE)
+    fig, ax = _axes()
+    ax.set_ylim(min(0, *gains.values()) - 1, max(0, *gains.values()) + 1)
     curves(measured, "frames of context", "gain over copying [dB]", ax, marker="o")
-    ax.set_ylim(min(0, *gains.values()))
     ax.set_xticks(list(gains))
     show(fig, "Gain over copying by the number of frames that a small V3 is given")
 
@@ -133,12 +135,19 @@ def new_leaves(draw: Callable[[int], Tensor], held_out: Tensor, steps: int) -> N
     again = DeadLeaves(BATCH, held_out.shape[1], held_out.shape[-1], 0).stack()
     batches = {"the same clips again": lambda step: again, "yours": draw}
     levels: Series = {n: _learn(batch, held_out, steps) for n, batch in batches.items()}
-    fig, ax = plt.subplots(figsize=SIZE)
+    fig, ax = _axes()
     curves(levels, "training step", "PSNR on unseen leaves [dB]", ax, marker="o")
     copied = next_frame_psnr(copy_last, held_out)
     ax.axhline(copied, color="#777", lw=1, ls=":")
     ax.text(0, copied, "copy last", va="bottom", color="#777", fontsize=9)
     show(fig, "PSNR on leaves never seen by training step, with your clips and with the same")
+
+
+def _axes() -> tuple[Figure, Axes]:
+    """A small figure with room above the curves for their names."""
+    fig, ax = plt.subplots(figsize=SIZE)
+    ax.margins(y=0.12)
+    return fig, ax
 
 
 def _learn(
@@ -169,9 +178,9 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, clips: Tensor) -> 
 def slow_motion(slow: Callable[[Tensor], Tensor], films: Tensor) -> None:
     film = films[:1]
     yours = torch.cat([film[0, 3:4], slow(film)[0], film[0, 6:7]])
-    rows = {"true": film[0, 3:7], "yours": yours}
-    fig = contact_sheet(rows, ["frame 3", "4", "5", "frame 6"], against=film[0, 3:7])
-    show(fig, "Frames 3 to 6 of a film of leaves: as they are, and with your two in the middle")
+    titles = ["frame 3", "yours", "yours", "frame 6"]
+    fig = contact_sheet({"leaves": yours}, titles, against=film[0, 3:7])
+    show(fig, "Frames 3 to 6 of a film of leaves, with your two in the middle")
 
 
 def best_parts(winners: object, right_from: Callable[[str, slice], float], looks: slice) -> None:
@@ -184,7 +193,7 @@ def best_parts(winners: object, right_from: Callable[[str, slice], float], looks
         ax.bar_label(bars, fmt="%.0f")
     ax.set_xticks([place + 0.2 for place in range(len(measured))], list(measured))
     ax.set(ylabel="right answers [%]", ylim=(0, 112))
-    ax.legend(loc="lower right", ncols=2)
+    fig.legend(loc="outside upper right", ncols=2)
     show(fig, "Right answers to three questions from how a clip moves, and from how it looks")
 
 
