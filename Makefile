@@ -24,7 +24,7 @@ help:
 	@echo "make slides [ONLY=02]      a deck of slides a lesson, and a handout to print, in build/slides/"
 	@echo "make screenshots           write screenshots/, RESULTS.md and the README's tables from the notebooks"
 	@echo "           [RUN=folder]        the moving picture, too: from the scrubber of this run of 02"
-	@echo "make student               copies to work in, in student/: solutions emptied, outputs removed"
+	@echo "make student               copies to work in, in student/: without solutions and outputs"
 	@echo "make prior                 train a prior of your own into runs/prior; what was interrupted goes on"
 	@echo "           [VIDEOS='a/ b/']    on the videos of these folders, beside generated clips"
 	@echo "           [HOURS=3]           for so long"

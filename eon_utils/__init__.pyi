@@ -69,13 +69,18 @@ from .models.trajectory_net import (
     Trajectory as Trajectory,
     TrajectoryNet as TrajectoryNet,
 )
+from .notebook import trials as trials
 from .notebook.claims import (
     Claims as Claims,
     Ledger as Ledger,
-    check as check,
     course_map as course_map,
 )
 from .notebook.display import show as show, show_source as show_source, table as table
+from .notebook.exercises import (
+    answer_hash as answer_hash,
+    check as check,
+    progress as progress,
+)
 from .notebook.export import export as export
 from .notebook.figures import (
     architecture as architecture,

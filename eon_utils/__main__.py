@@ -271,7 +271,7 @@ def parser() -> argparse.ArgumentParser:
     add("--run", type=Path, metavar="FOLDER", help="from the notebooks of this run")
     add("--out", type=Path, metavar="FOLDER", help="where to (default: build/slides)")
 
-    text = "copy the notebooks with solutions emptied and outputs removed"
+    text = "copy the notebooks without solutions and outputs"
     add = command("student", make_student, text)
     add("--out", type=_path, help="where to (default: student/)")
 

@@ -23,7 +23,7 @@ from eon_utils.course.widgets import keep_widgets, remove_unnamed
 from eon_utils.data.files import whole_file
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-YOUR_TURN = "# Your turn: write your solution here."
+TEACHERS_PAGES = {"teaching_notes.md"}  # they say what comes out
 
 
 def clean_notebooks(only: str = "", root: Path = ROOT) -> None:
@@ -101,7 +101,7 @@ def tidy(nb: NotebookNode) -> None:
             if key in cell.metadata
         }
         if "solution" in kept.get("tags", []):
-            kept["jupyter"] = {"source_hidden": True}  # folded: nobody reads it by accident
+            kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # folded
         cell.metadata = NotebookNode(kept)
         if cell.cell_type == "code":
             if cell.execution_count is not None:
@@ -178,7 +178,7 @@ def save_pages(root: Path = ROOT, executed: Sequence[Path] = ()) -> None:
 
 
 def make_student(out: Path, root: Path = ROOT) -> list[Path]:
-    """Copies of the notebooks to work in: solutions emptied, outputs removed.
+    """Copies of the notebooks to work in, without solutions, outputs and teaching notes.
 
     Returns:
         The paths of the copies.
@@ -189,15 +189,13 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
     notebooks = {path.name: read_notebook(path) for path in select(root=root)}
     make_empty(out)
     for name, nb in notebooks.items():
-        for cell in nb.cells:
-            is_code = cell.cell_type == "code"
-            if "solution" in cell.metadata.get("tags", []):
-                cell.source = YOUR_TURN if is_code else "*Your turn.*"
-            if is_code:
-                cell.outputs = []
-                cell.execution_count = None
+        nb.cells = [cell for cell in nb.cells if "solution" not in cell.metadata.get("tags", [])]
+        for cell in code_cells(nb):
+            cell.outputs = []
+            cell.execution_count = None
         nb.metadata.pop("eon", None)
         nbformat.write(nb, out / name)
     for notes in (root / "notebooks").glob("*.md"):
-        shutil.copy(notes, out)
+        if notes.name not in TEACHERS_PAGES:
+            shutil.copy(notes, out)
     return sorted(out.glob("*.ipynb"))

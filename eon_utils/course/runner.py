@@ -222,7 +222,11 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def use_own_kernel() -> None:
-    """`python3` is the kernel of this environment, whatever kernels the machine or the user has."""
+    """`python3` is the kernel of this environment, whatever kernels the machine or the user has.
+
+    It neither shows nor keeps a reader's progress, so that outputs are the same for everybody.
+    """
+    os.environ["EON_PROGRESS"] = "off"
     folders = [str(Path(sys.prefix) / "share" / "jupyter")]
     if os.environ.get("JUPYTER_PATH"):
         folders.append(os.environ["JUPYTER_PATH"])

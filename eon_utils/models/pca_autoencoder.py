@@ -109,10 +109,14 @@ class LocalPCA(nn.Module):
             choices.append(energy.argmax(1))
         return torch.cat(choices)
 
-    def encode(self, patches: Tensor, code_size: int) -> Tensor:
-        """(n, 192), about [-0.5, 0.5] -> (n, code_size): the choice, then coefficients."""
+    def encode(self, patches: Tensor, code_size: int, choices: Tensor | None = None) -> Tensor:
+        """(n, 192), about [-0.5, 0.5] -> (n, code_size): the choice, then coefficients.
+
+        The choices (n,) are those that fit best, unless they are given.
+        """
         rank = code_size - 1
-        choices = self.choose(patches, rank)
+        if choices is None:
+            choices = self.choose(patches, rank)
         codes = []
         for part, choice in zip(patches.split(CHUNK), choices.split(CHUNK), strict=True):
             turned = self._turn(part, choice)  # (n, 192)

@@ -11,6 +11,7 @@ from IPython.display import display
 
 from eon_utils.config import DATA, ROOT, Config, device
 from eon_utils.notebook.display import table
+from eon_utils.notebook.exercises import count_solved
 
 LEDGER = DATA / "ledger.json"
 LEDGER_MIME = "application/vnd.eon.ledger+json"
@@ -164,29 +165,17 @@ def _value_text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:.3g}"
 
 
-def check(holds: bool, hint: str) -> None:
-    """Answer an exercise at once: right, or the hint. Never fails the notebook.
-
-    Args:
-        holds: whether the answer is right.
-        hint: where to look if it is not.
-
-    Examples:
-        >>> check(2 + 2 == 5, "Count again.")
-        Not yet. Count again.
-    """
-    print("Right." if holds else f"Not yet. {hint}")
-
-
 def course_map() -> None:
-    """Display the notebooks of the course: title, question, and how long each took last time."""
+    """Display the notebooks of the course: title, question, exercises solved, time taken."""
     seconds = _seconds_by_phase()
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     rows = []
     for path in paths:
         phase = path.name[:2]
-        rows.append((*_title_and_question(path), _minutes(seconds.get(phase))))
-    table(("notebook", "question", "laptop"), rows, links=[path.name for path in paths])
+        solved = count_solved(phase)
+        rows.append((*_title_and_question(path), solved, _minutes(seconds.get(phase))))
+    head = ("notebook", "question", "exercises", "laptop")
+    table(head, rows, links=[path.name for path in paths])
 
 
 def _seconds_by_phase() -> dict[str, float]:
