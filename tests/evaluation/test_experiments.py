@@ -17,6 +17,7 @@ SCRIPTS = (
     "benchmark_prediction",
     "judge_prior",
     "judge_transfer",
+    "profile_course",
     "scale_prior",
 )
 
@@ -55,7 +56,7 @@ def test_every_option_is_explained(run, script):
 
 def test_scripts_are_all_here(repo):
     files = {path.stem for path in (repo / "experiments").glob("*.py")}
-    assert files == {*SCRIPTS, "common", "rivals"}
+    assert files == {*SCRIPTS, "common", "rivals", "workloads"}
 
 
 def test_judging_the_prior(run):
