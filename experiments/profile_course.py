@@ -40,6 +40,7 @@ from eon_utils.config import device
 from eon_utils.course.pages import filled
 from eon_utils.data.files import whole_file
 
+FIGURE = "profile.png"
 PARTS = ("sizes", "shares", "settings")
 LEAST = 3  # calls in a measurement
 PAIRS = 5  # of calls, at least, to compare two settings
@@ -446,7 +447,9 @@ def report(tables: dict[str, list[Row]], args: argparse.Namespace) -> None:
         parts[f"profile {part}"] = MARKDOWN[part](rows)
         print(f"\n{parts[f'profile {part}']}", flush=True)
     if "sizes" in tables:
-        draw(tables["sizes"], args.out / "profile.png")
+        draw(tables["sizes"], args.out / FIGURE)
+        alt = "Time and memory by size, both logarithmic; the numbers are slopes"
+        parts["profile sizes"] += f"\n\n![{alt}]({FIGURE})"
     page = args.out / "scaling.md"
     if page.exists():
         text = filled(page.read_text(encoding="utf-8"), parts)

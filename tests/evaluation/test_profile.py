@@ -80,8 +80,8 @@ def test_tables_go_into_their_page(repo, tmp_path):
     ]
     page.write_text("\n".join(marks), encoding="utf-8")
     script = repo / "experiments" / "profile_course.py"
-    options = "--only sizes --works video --most 2 --seconds 0 --threads 1".split()
-    command = [sys.executable, str(script), *options, "--out", str(tmp_path)]
+    options = "--only sizes --works video --most 2 --seconds 0 --threads 1"
+    command = [sys.executable, str(script), *options.split(), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "profile_sizes.csv").open(encoding="utf-8", newline="") as file:
