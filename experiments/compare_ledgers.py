@@ -18,8 +18,9 @@ Key = tuple[str, str, str, str]
 
 
 def by_key(rows: list[Row]) -> dict[Key, Row]:
-    """Rows by phase, model, metric and unit."""
-    return {(row["phase"], row["model"], row["metric"], row["unit"]): row for row in rows}
+    """Rows that hold a value, by phase, model, metric and unit."""
+    known = [row for row in rows if row["value"] is not None]
+    return {(row["phase"], row["model"], row["metric"], row["unit"]): row for row in known}
 
 
 def title(rows: list[Row], path: Path) -> str:

@@ -18,7 +18,7 @@ INVERSE_SMOOTHING = 30  # rounds of smoothing in such a step
 MEDIAN_SIDE = 5  # pixels of the squares that vectors are the medians of
 MEDIAN_OF = 500  # pixels, about
 SCALES = (3, 1, 0.5, 0.25)  # pixels from which on a vector counts less, in turn
-CONSTANTS = 256  # that are kept
+CONSTANTS = 128  # that are kept
 DOMINANT_DISCOUNT = 0.9  # where the pictures cannot tell, all move as one
 
 
@@ -113,10 +113,8 @@ class WindowMean:
 
     def __init__(self, like: Tensor, radius: int) -> None:
         count, height, width = like.shape
-        rows = constant(_band, like, height, radius)
-        columns = constant(_band, like, width, radius)
-        self.rows = rows.expand(count, -1, -1)  # (M, H, H)
-        self.columns = columns.T.expand(count, -1, -1)  # (M, W, W)
+        self.rows = constant(_bands, like, count, height, radius)  # (M, H, H)
+        self.columns = constant(_bands_across, like, count, width, radius)  # (M, W, W)
 
     def __call__(self, images: Tensor) -> Tensor:
         """(M, H, W) -> the same shape."""
@@ -127,6 +125,16 @@ def _band(like: Tensor, size: int, radius: int) -> Tensor:
     """Row i is the mean of the places from i - radius to i + radius, (size, size)."""
     near = like.new_ones(size, size).triu(-radius).tril(radius)
     return near / near.sum(1, keepdim=True)
+
+
+def _bands(like: Tensor, count: int, size: int, radius: int) -> Tensor:
+    """`_band`, so many times, (count, size, size)."""
+    return constant(_band, like, size, radius).expand(count, -1, -1)
+
+
+def _bands_across(like: Tensor, count: int, size: int, radius: int) -> Tensor:
+    """The same, for columns."""
+    return _bands(like, count, size, radius).mT
 
 
 def window_mean(x: Tensor, radius: int) -> Tensor:
@@ -157,7 +165,7 @@ def lucas_kanade(first: Tensor, second: Tensor, shift: Tensor, seen: Tensor, rou
         first: a frame, (N, C, H, W).
         second: another one, read at `shift`, the same shape.
         shift: of the second frame against the first so far, (N, 2, H, W), (dx, dy) in pixels.
-        seen: what counts, (N, 1, H, W): 0 where a frame was read outside, else 1.
+        seen: what counts, (N, 1, H, W): False, or 0, where a frame was read outside.
         rounds: of the iteration.
 
     Returns:
@@ -229,11 +237,10 @@ def remove_brightness_change(difference: Tensor) -> Tensor:
 
 
 def in_frame(places: Tensor) -> Tensor:
-    """1 where all of some places (N, K, H, W, 2) are in the frame, else 0; (N, 1, H, W)."""
+    """Whether all of some places (N, K, H, W, 2) are in the frame, (N, 1, H, W)."""
     size = constant(_frame_size, places, *places.shape[2:4])
     inside = (places > -1) & (places < size)
-    inside = inside.all(4).all(1, keepdim=True)
-    return inside.to(places)
+    return inside.all(4).all(1, keepdim=True)
 
 
 def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
@@ -372,18 +379,18 @@ def dominant_motion(flow: Tensor) -> Tensor:
     size = max(flow.shape[-2:])
     places = pixel_grid(flow) / size - 0.5  # (H, W, 2)
     places = F.pad(places, [1, 0], value=1.0)  # (H, W, 3): 1, x, y
-    places = places.flatten(0, 1)  # (H * W, 3)
+    places = places.flatten(0, 1).expand(len(flow), -1, -1)  # (N, H * W, 3)
     damping = 1e-4 * torch.eye(3).to(flow)
     vectors = flow.flatten(2).mT  # (N, H * W, 2)
+    known = torch.cat([places, vectors], 2)  # (N, H * W, 5)
     motion = vectors.median(1, keepdim=True).values  # (N, 1, 2)
     for scale in SCALES:
         distance = (vectors - motion) / scale
         distance = distance.square().sum(2, keepdim=True)  # (N, H * W, 1)
         weighted = places / (1 + distance)  # (N, H * W, 3)
-        matrix = weighted.mT @ places  # (N, 3, 3)
-        right = weighted.mT @ vectors  # (N, 3, 2)
+        matrix, right = weighted.mT.bmm(known).split((3, 2), 2)  # (N, 3, 3), (N, 3, 2)
         coefficients = torch.linalg.solve(matrix + damping, right)  # (N, 3, 2)
-        motion = places @ coefficients  # (N, H * W, 2)
+        motion = places.bmm(coefficients)  # (N, H * W, 2)
     return motion.mT.reshape(flow.shape)
 
 
