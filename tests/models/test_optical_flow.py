@@ -35,6 +35,17 @@ def test_warp_reads_at_a_distance():
     assert torch.allclose(read[..., -1, -1], frame[..., -1, -1], atol=1e-5), "the border goes on"
 
 
+def test_what_is_made_once_serves_any_mode_and_type():
+    frame = torch.rand(1, 3, 20, 28)  # a size that no other test has
+    with torch.inference_mode():
+        warp(frame, constant(0.5, 0.5, 20, 28))
+    flow = constant(0.5, 0.5, 20, 28).clone().requires_grad_()
+    warp(frame, flow).square().sum().backward()
+    assert flow.grad is not None and flow.grad.abs().max() > 0
+    assert pixel_grid(frame) is pixel_grid(frame)
+    assert pixel_grid(frame.double()).dtype == torch.float64
+
+
 def test_a_window_has_the_mean_of_its_pixels():
     x = torch.rand(2, 3, 12, 16)
     for radius in (1, 2, 3):
