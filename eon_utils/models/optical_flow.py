@@ -27,7 +27,8 @@ def constant(make: Callable[..., Tensor], like: Tensor, *settings: int) -> Tenso
 
     An export makes it anew, as part of what it records.
     """
-    if torch.compiler.is_compiling() or type(like) is not Tensor:
+    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if exporting or type(like) is not Tensor:
         return make(like, *settings)
     return _made_once(make, like.dtype, like.device, *settings)
 
@@ -134,7 +135,7 @@ def _bands(like: Tensor, count: int, size: int, radius: int) -> Tensor:
 
 def _bands_across(like: Tensor, count: int, size: int, radius: int) -> Tensor:
     """The same, for columns."""
-    return _bands(like, count, size, radius).mT
+    return _bands(like, count, size, radius).transpose(1, 2)
 
 
 def window_mean(x: Tensor, radius: int) -> Tensor:

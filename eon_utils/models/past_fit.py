@@ -92,7 +92,9 @@ def _products(hypotheses: Tensor, target: Tensor) -> Tensor:
     squares = F.pixel_unshuffle(known.flatten(0, 2), POOLED)  # (L * N * (K + 1), 48, h, w)
     squares = squares.view(frames * count, -1, *squares.shape[1:])
     squares = squares.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (L * N * h * w, K + 1, 48)
-    products = squares[:, :-1].bmm(squares.mT) / squares.shape[2]  # (L * N * h * w, K, K + 1)
+    products = (
+        squares[:, :-1].bmm(squares.transpose(1, 2)) / squares.shape[2]
+    )  # (L * N * h * w, K, K + 1)
     products = products.view(frames * count, height, width, -1).permute(0, 3, 1, 2)
     sums = _surroundings(products)
     return sums.view(frames, count, *sums.shape[1:])
@@ -135,8 +137,8 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
     both = products.sum(0)
     first, second = products.unbind(0)
     weights = _solved(torch.cat([both, second, first]), default)
-    weights = _upsample(weights, target).unflatten(0, (3, -1))  # (3, N, K, H, W)
-    left_out = weights[1:, :, :, None] * hypotheses  # (2, N, K, 3, H, W)
+    fitted, *others = _upsample(weights, target).chunk(3)  # three of (N, K, H, W)
+    left_out = torch.stack(others)[:, :, :, None] * hypotheses  # (2, N, K, 3, H, W)
     left_out = left_out.sum(2)
 
     errors = torch.stack([left_out - target, hypotheses[:, :, 0] - target, target])
@@ -147,7 +149,7 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
     logits = bonus - 2 * errors.log()
     shares = _upsample(logits.softmax(1), target)  # (N, 3, H, W)
     fit_share, first_share, _ = shares.split(1, 1)  # (N, 1, H, W) each
-    mixed = fit_share * weights[0]
+    mixed = fit_share * fitted
     return torch.cat([mixed[:, :1] + first_share, mixed[:, 1:]], 1)
 
 
