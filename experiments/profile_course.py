@@ -428,7 +428,6 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 series[f"{work} {line.slope:.2f}"] = (line.amount, line.values)
             title = axis.title if axis.field != "side" else "pixels of a frame"
             eon.curves(series, title, unit, ax, log="xy", marker="o") if series else None
-    figure.tight_layout()
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=92, facecolor="white")
 
@@ -436,7 +435,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 def machine(threads: int) -> str:
     """What measured, in a sentence."""
     where = torch.cuda.get_device_name() if device().type == "cuda" else "CPU"
-    return f"Measured on {where} with {threads} threads, PyTorch {torch.__version__}."
+    return f"Measured on {where} with {threads} thread{'s' * (threads > 1)}, PyTorch {torch.__version__}."
 
 
 def report(tables: dict[str, list[Row]], args: argparse.Namespace) -> None:
