@@ -435,7 +435,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 def machine(threads: int) -> str:
     """What measured, in a sentence."""
     where = torch.cuda.get_device_name() if device().type == "cuda" else "CPU"
-    return f"Measured on {where} with {threads} thread{'s' * (threads > 1)}, PyTorch {torch.__version__}."
+    count = f"{threads} thread{'s' * (threads > 1)}"
+    return f"Measured on {where} with {count}, PyTorch {torch.__version__}."
 
 
 def report(tables: dict[str, list[Row]], args: argparse.Namespace) -> None:
