@@ -9,6 +9,8 @@ from eon_utils.models.optical_flow import (
     global_mean,
     in_frame,
     lucas_kanade,
+    pixel_grid,
+    read_at,
     remove_brightness_change,
     upsample_flow,
     warp,
@@ -38,8 +40,8 @@ def coarse_to_fine(pyramid: list[Tensor], times: Tensor) -> list[Tensor]:
     Returns:
         Fine to coarse, (N, 2, h, w): (dx, dy) in pixels of the level for each step of time.
     """
-    apart = times[:, 1] - times[:, 0]
-    apart = apart[:, None, None, None]  # (N, 1, 1, 1)
+    times = times[:, :, None, None, None]  # (N, 2, 1, 1, 1)
+    apart = times[:, 1] - times[:, 0]  # (N, 1, 1, 1)
     coarsest = pyramid[-1]
     velocity = coarsest.new_zeros(coarsest.shape[0], 2, *coarsest.shape[-2:])
     velocity = _refine(coarsest, times, apart, velocity, COARSEST_STEPS)
@@ -62,9 +64,15 @@ def read_along(frames: Tensor, ways: Tensor) -> Tensor:
     return read.view(frames.shape)
 
 
-def _ways(times: Tensor, velocity: Tensor) -> Tensor:
-    """The ways at a velocity (N, 2, h, w) to times (N, K), (N, K, 2, h, w)."""
-    return times[:, :, None, None, None] * velocity[:, None]
+def _places(times: Tensor, velocity: Tensor) -> Tensor:
+    """Where a velocity (N, 2, h, w) leads at times (N, K, 1, 1, 1), (N, K, h, w, 2)."""
+    by_place = velocity.permute(0, 2, 3, 1)[:, None]  # (N, 1, h, w, 2)
+    return torch.addcmul(pixel_grid(velocity), times, by_place)
+
+
+def _read(frames: Tensor, places: Tensor) -> Tensor:
+    """Frames (N, K, C, h, w), each at places of its own, (N, K, h, w, 2)."""
+    return read_at(frames.flatten(0, 1), places.flatten(0, 1)).view(frames.shape)
 
 
 def _refine(pair: Tensor, times: Tensor, apart: Tensor, velocity: Tensor, steps: int) -> Tensor:
@@ -86,7 +94,7 @@ def _refine_from_rest_too(pair: Tensor, times: Tensor, apart: Tensor, velocity: 
     velocity = torch.cat([velocity, torch.zeros_like(velocity)])
     for _ in range(RIVAL_STEPS):
         velocity = velocity + _update(pair, times, apart, velocity)
-    first, second = read_along(pair, _ways(times, velocity)).unbind(1)  # (2 N, 3, h, w) each
+    first, second = _read(pair, _places(times, velocity)).unbind(1)  # (2 N, 3, h, w) each
     difference = remove_brightness_change(first - second)
     error = difference.square().sum(1, keepdim=True)  # (2 N, 1, h, w)
     error = (error + ROUNDING).sqrt()
@@ -102,14 +110,14 @@ def _update(pair: Tensor, times: Tensor, apart: Tensor, velocity: Tensor) -> Ten
 
     Args:
         pair: two frames, (N, 2, 3, h, w).
-        times: of them, (N, 2).
+        times: of them, (N, 2, 1, 1, 1).
         apart: time from the first to the second, (N, 1, 1, 1).
         velocity: so far, (N, 2, h, w).
 
     Returns:
         (N, 2, h, w).
     """
-    ways = _ways(times, velocity)  # (N, 2, 2, h, w)
-    first, second = read_along(pair, ways).unbind(1)  # (N, 3, h, w) each
-    change = lucas_kanade(first, second, apart * velocity, in_frame(ways), ROUNDS)
+    places = _places(times, velocity)  # (N, 2, h, w, 2)
+    first, second = _read(pair, places).unbind(1)  # (N, 3, h, w) each
+    change = lucas_kanade(first, second, apart * velocity, in_frame(places), ROUNDS)
     return change / apart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 
@@ -17,15 +18,43 @@ INVERSE_SMOOTHING = 30  # rounds of smoothing in such a step
 MEDIAN_SIDE = 5  # pixels of the squares that vectors are the medians of
 MEDIAN_OF = 500  # pixels, about
 SCALES = (3, 1, 0.5, 0.25)  # pixels from which on a vector counts less, in turn
+CONSTANTS = 128  # that are kept
 DOMINANT_DISCOUNT = 0.9  # where the pictures cannot tell, all move as one
+
+
+def constant(make: Callable[..., Tensor], like: Tensor, *settings: int) -> Tensor:
+    """What `make(like, *settings)` returns, made once for each type and device. Never change it.
+
+    An export makes it anew, as part of what it records.
+    """
+    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if exporting or type(like) is not Tensor:
+        return make(like, *settings)
+    return _made_once(make, like.dtype, like.device, *settings)
+
+
+@lru_cache(maxsize=CONSTANTS)
+def _made_once(
+    make: Callable[..., Tensor], dtype: torch.dtype, where: torch.device, *settings: int
+) -> Tensor:
+    with torch.inference_mode(False):  # else no later training could use it
+        return make(torch.empty(0, dtype=dtype, device=where), *settings)
 
 
 def pixel_grid(x: Tensor) -> Tensor:
     """The places of the pixels of x (..., H, W): (H, W, 2), (x, y) in pixels."""
-    rows = torch.arange(x.shape[-2], device=x.device, dtype=x.dtype)
-    columns = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype)
+    return constant(_pixel_grid, x, *x.shape[-2:])
+
+
+def _pixel_grid(like: Tensor, height: int, width: int) -> Tensor:
+    rows = torch.arange(height, device=like.device, dtype=like.dtype)
+    columns = torch.arange(width, device=like.device, dtype=like.dtype)
     places = torch.meshgrid(columns, rows, indexing="xy")
     return torch.stack(places, -1)
+
+
+def _frame_size(like: Tensor, height: int, width: int) -> Tensor:
+    return like.new_tensor([width, height])
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
@@ -44,12 +73,23 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
         >>> warp(frame, right)[0, 0, 0]
         tensor([1., 2., 3., 3.])
     """
-    size = x.new_tensor(x.shape[:-3:-1])  # (W, H)
-    places = pixel_grid(x) + flow.permute(0, 2, 3, 1)  # (N, H, W, 2)
-    scale = 2 / size
-    offset = 1 / size - 1
-    places = places * scale + offset  # from -1 to 1, edge to edge
+    return read_at(x, pixel_grid(x) + flow.permute(0, 2, 3, 1))
+
+
+def read_at(x: Tensor, places: Tensor) -> Tensor:
+    """Read x (N, C, H, W) at places (N, h, w, 2), (x, y) in pixels, as `warp`: (N, C, h, w)."""
+    scale = constant(_scale, x, *x.shape[-2:])
+    offset = constant(_offset, x, *x.shape[-2:])
+    places = torch.addcmul(offset, places, scale)  # from -1 to 1, edge to edge
     return F.grid_sample(x, places, padding_mode="border", align_corners=False)
+
+
+def _scale(like: Tensor, height: int, width: int) -> Tensor:
+    return 2 / _frame_size(like, height, width)
+
+
+def _offset(like: Tensor, height: int, width: int) -> Tensor:
+    return 1 / _frame_size(like, height, width) - 1
 
 
 def upsample_flow(x: Tensor) -> Tensor:
@@ -74,10 +114,8 @@ class WindowMean:
 
     def __init__(self, like: Tensor, radius: int) -> None:
         count, height, width = like.shape
-        rows = _band(like, height, radius)
-        columns = rows if width == height else _band(like, width, radius)
-        self.rows = rows.expand(count, -1, -1)  # (M, H, H)
-        self.columns = columns.T.expand(count, -1, -1)  # (M, W, W)
+        self.rows = constant(_bands, like, count, height, radius)  # (M, H, H)
+        self.columns = constant(_bands_across, like, count, width, radius)  # (M, W, W)
 
     def __call__(self, images: Tensor) -> Tensor:
         """(M, H, W) -> the same shape."""
@@ -88,6 +126,16 @@ def _band(like: Tensor, size: int, radius: int) -> Tensor:
     """Row i is the mean of the places from i - radius to i + radius, (size, size)."""
     near = like.new_ones(size, size).triu(-radius).tril(radius)
     return near / near.sum(1, keepdim=True)
+
+
+def _bands(like: Tensor, count: int, size: int, radius: int) -> Tensor:
+    """`_band`, so many times, (count, size, size)."""
+    return constant(_band, like, size, radius).expand(count, -1, -1)
+
+
+def _bands_across(like: Tensor, count: int, size: int, radius: int) -> Tensor:
+    """The same, for columns."""
+    return _bands(like, count, size, radius).transpose(1, 2)
 
 
 def window_mean(x: Tensor, radius: int) -> Tensor:
@@ -118,54 +166,55 @@ def lucas_kanade(first: Tensor, second: Tensor, shift: Tensor, seen: Tensor, rou
         first: a frame, (N, C, H, W).
         second: another one, read at `shift`, the same shape.
         shift: of the second frame against the first so far, (N, 2, H, W), (dx, dy) in pixels.
-        seen: what counts, (N, 1, H, W): 0 where a frame was read outside, else 1.
+        seen: what counts, (N, 1, H, W): False, or 0, where a frame was read outside.
         rounds: of the iteration.
 
     Returns:
         (N, 2, H, W), at most 2 pixels each way.
     """
-    xx, xy, yy, right = _normal_equations(first, second, seen)
-    pull = DAMPING + global_mean(xx + yy)  # (N, 1, 1, 1)
-    xx = xx + pull
-    yy = yy + pull
-    determinant = xx * yy - xy * xy
-    inverse = torch.cat([yy, xx], 1) / determinant  # the inverse matrix's diagonal, (N, 2, H, W)
-    cross = xy / determinant  # its other entry, negated, (N, 1, H, W)
+    diagonal, cross, right = _normal_equations(first, second, seen)
+    pull = DAMPING + global_mean(diagonal.sum(1, keepdim=True))  # (N, 1, 1, 1)
+    diagonal = diagonal + pull
+    determinant = diagonal.prod(1, keepdim=True) - cross.square()
+    inverse = diagonal.flip(1) / determinant  # the inverse matrix's diagonal, (N, 2, H, W)
+    cross = cross / determinant  # its other entry, negated, (N, 1, H, W)
 
     # The solution is `fixed`, and at each round what the neighbours' mean adds to it.
     right = right - pull * shift
     fixed = shift + inverse * right
-    fixed = _by_axis(fixed - cross * right.flip(1))  # (2 N, H, W), as are the next ones
-    own = _by_axis(pull * inverse)
-    other = _by_axis(-pull * cross)
-    smooth = _by_axis(shift)
+    fixed = fixed - cross * right.flip(1)
+    other = (-pull * cross).expand_as(shift)
+    fixed, own, other, start = (x.flatten(0, 1) for x in (fixed, pull * inverse, other, shift))
+    smooth = start  # (2 N, H, W), as are the ones before
     neighbours_mean = WindowMean(smooth, 1)
-    count = shift.shape[0]
-    # Not by `roll` or `unflatten`, for which an export fixes the number of clips.
-    other_axis = torch.arange(count, 3 * count, device=shift.device) % (2 * count)
+    other_axis = constant(_other_axis, smooth, shift.shape[0])
     for _ in range(rounds):
         mean = neighbours_mean(smooth)
         smooth = torch.addcmul(fixed, own, mean)
         smooth = torch.addcmul(smooth, other, mean.index_select(0, other_axis))
-    smooth = smooth.view(2, count, *smooth.shape[1:]).transpose(0, 1)  # (N, 2, H, W)
-    return (smooth - shift).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
+    change = (smooth - start).clamp(-LARGEST_UPDATE, LARGEST_UPDATE)
+    return change.view_as(shift)
 
 
-def _by_axis(x: Tensor) -> Tensor:
-    """(N, 2, H, W), or one channel for both -> those of x, then those of y, (2 N, H, W)."""
-    return x.expand(-1, 2, -1, -1).transpose(0, 1).flatten(0, 1)
+def _other_axis(like: Tensor, count: int) -> Tensor:
+    """Of x and y of `count` shifts in turn, the index of the other one: 1, 0, 3, 2, ..."""
+    pairs = torch.arange(2 * count, device=like.device).view(-1, 2)
+    return pairs.flip(1).flatten()
 
 
 def _normal_equations(first: Tensor, second: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
-    """Least squares at each place: the matrix as xx, xy, yy, (N, 1, H, W); right, (N, 2, H, W)."""
+    """Least squares at each place: the matrix's diagonal, its other entry, and the right side.
+
+    They are (N, 2, H, W), (N, 1, H, W) and (N, 2, H, W).
+    """
     dx, dy = _gradients((first + second) / 2)
     difference = remove_brightness_change(first - second)  # (N, C, H, W)
-    products = [dx * dx, dx * dy, dy * dy, dx * difference, dy * difference]
+    products = [dx * dx, dy * dy, dx * dy, dx * difference, dy * difference]
     products = torch.stack(products, 1).sum(2)  # (N, 5, H, W)
     error = difference.square().mean(1, keepdim=True)  # (N, 1, H, W)
     weight = seen / (1 + error / OUTLIER**2).sqrt()
     sums = window_mean(products * weight, 2)
-    return sums.split((1, 1, 1, 2), 1)
+    return sums.split((2, 1, 2), 1)
 
 
 def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,18 +232,16 @@ def remove_brightness_change(difference: Tensor) -> Tensor:
     pixels = difference.flatten(2)  # (N, C, H * W)
     some = pixels[..., :: max(pixels.shape[2] // MEDIAN_OF, 1)]  # as good, in less time
     half = some.shape[2] // 2 + 1
-    largest = some.topk(half).values  # not `median`: ONNX has none
-    median = largest[..., -1:, None]  # (N, C, 1, 1)
-    return difference - median
+    largest = some.topk(half, sorted=False).values  # not `median`: ONNX has none
+    median = largest.amin(2, keepdim=True)  # (N, C, 1)
+    return difference - median[..., None]
 
 
-def in_frame(ways: Tensor) -> Tensor:
-    """1 where all of some ways (N, K, 2, H, W) end in the frame, else 0; (N, 1, H, W)."""
-    size = ways.new_tensor(ways.shape[:-3:-1])[:, None, None]  # (2, 1, 1): width, height
-    ends = pixel_grid(ways).permute(2, 0, 1) + ways
-    inside = (ends > -1) & (ends < size)
-    inside = inside.flatten(1, 2).all(1, keepdim=True)
-    return inside.to(ways)
+def in_frame(places: Tensor) -> Tensor:
+    """Whether all of some places (N, K, H, W, 2) are in the frame, (N, 1, H, W)."""
+    size = constant(_frame_size, places, *places.shape[2:4])
+    inside = (places > -1) & (places < size)
+    return inside.all(4).all(1, keepdim=True)
 
 
 def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
@@ -223,8 +270,9 @@ def invert_flow(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
 def _settle(forward: Tensor, last: Tensor, before: Tensor) -> Tensor:
     for _ in range(INVERSE_ROUNDS):
         back = -forward
-        seen = in_frame(back[:, None])
-        change = lucas_kanade(last, warp(before, back), back, seen, INVERSE_SMOOTHING)
+        places = pixel_grid(back) + back.permute(0, 2, 3, 1)  # (N, H, W, 2)
+        seen = in_frame(places[:, None])
+        change = lucas_kanade(last, read_at(before, places), back, seen, INVERSE_SMOOTHING)
         forward = _median(forward - change)
         forward = best_nearby(forward, last, before)
     return forward
@@ -281,10 +329,13 @@ def neighbours(flow: Tensor, side: int, apart: int = 1) -> Tensor:
 
     They are `apart` pixels from each other, and come row by row.
     """
+    height, width = flow.shape[-2:]
     padded = _pad(flow, side // 2 * apart)
-    columns = F.unfold(padded, side, apart)  # (N, 2 * side * side, H * W)
-    columns = columns.view(flow.shape[0], 2, side * side, *flow.shape[-2:])
-    return columns.permute(2, 0, 1, 3, 4)
+    maps = []
+    for row, column in product(range(side), repeat=2):
+        top, left = row * apart, column * apart
+        maps.append(padded[..., top : top + height, left : left + width])
+    return torch.stack(maps)
 
 
 def best_nearby(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
@@ -299,21 +350,23 @@ def best_nearby(flow: Tensor, last: Tensor, before: Tensor) -> Tensor:
     Returns:
         (N, 2, H, W).
     """
+    grid = pixel_grid(flow)
     for apart in (3, 1):
-        around = neighbours(flow, 3, apart)  # (9, N, 2, H, W)
-        dominant = dominant_motion(flow)
-        tried = torch.cat([flow[None], around, dominant[None]])  # (11, N, 2, H, W)
-        flows = tried.flatten(0, 1)  # (11 N, 2, H, W)
-        before_frames = before.repeat(len(tried), 1, 1, 1)  # (11 N, 3, H, W)
-        last_frames = last.repeat(len(tried), 1, 1, 1)
-        difference = warp(before_frames, -flows) - last_frames
-        difference = remove_brightness_change(difference)
-        error = difference.abs().mean(1, keepdim=True)  # (11 N, 1, H, W)
+        tried = [*neighbours(flow, 3, apart), dominant_motion(flow)]  # 10 of (N, 2, H, W)
+        vectors = torch.stack(tried, 1)  # (N, 10, 2, H, W)
+        places = grid - vectors.permute(0, 1, 3, 4, 2)  # (N, 10, H, W, 2)
+        read = read_at(before, places.flatten(1, 2))  # (N, 3, 10 H, W): one below the other
+        read = read.unflatten(2, (len(tried), -1))  # (N, 3, 10, H, W)
+        difference = read - last[:, :, None]
+        difference = remove_brightness_change(difference.transpose(1, 2).flatten(0, 1))
+        error = difference.abs().mean(1, keepdim=True)  # (10 N, 1, H, W)
         cost = window_mean(error.clamp(max=0.2), 1)
-        cost = cost.unflatten(0, tried.shape[:2])  # (11, N, 1, H, W)
-        cost[-1] *= DOMINANT_DISCOUNT
-        least = cost[0]  # (N, 1, H, W)
-        for vector, its_cost in zip(tried, cost, strict=True):  # quicker than `argmin` and `gather`
+        cost = cost.unflatten(0, (-1, len(tried)))  # (N, 10, 1, H, W)
+        cost[:, -1] *= DOMINANT_DISCOUNT
+        costs = cost.unbind(1)  # 10 of (N, 1, H, W)
+        own = len(tried) // 2 - 1  # in the middle of the 3x3
+        flow, least = tried[own], costs[own]
+        for vector, its_cost in zip(tried, costs, strict=True):  # quicker than `argmin`, `gather`
             flow = torch.where(its_cost < least, vector, flow)
             least = torch.minimum(its_cost, least)
     return flow
@@ -327,18 +380,18 @@ def dominant_motion(flow: Tensor) -> Tensor:
     size = max(flow.shape[-2:])
     places = pixel_grid(flow) / size - 0.5  # (H, W, 2)
     places = F.pad(places, [1, 0], value=1.0)  # (H, W, 3): 1, x, y
-    places = places.flatten(0, 1)  # (H * W, 3)
+    places = places.flatten(0, 1).expand(len(flow), -1, -1)  # (N, H * W, 3)
     damping = 1e-4 * torch.eye(3).to(flow)
     vectors = flow.flatten(2).mT  # (N, H * W, 2)
+    known = torch.cat([places, vectors], 2)  # (N, H * W, 5)
     motion = vectors.median(1, keepdim=True).values  # (N, 1, 2)
     for scale in SCALES:
         distance = (vectors - motion) / scale
         distance = distance.square().sum(2, keepdim=True)  # (N, H * W, 1)
         weighted = places / (1 + distance)  # (N, H * W, 3)
-        matrix = weighted.mT @ places  # (N, 3, 3)
-        right = weighted.mT @ vectors  # (N, 3, 2)
+        matrix, right = weighted.mT.bmm(known).split((3, 2), 2)  # (N, 3, 3), (N, 3, 2)
         coefficients = torch.linalg.solve(matrix + damping, right)  # (N, 3, 2)
-        motion = places @ coefficients  # (N, H * W, 2)
+        motion = places.bmm(coefficients)  # (N, H * W, 2)
     return motion.mT.reshape(flow.shape)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -74,13 +73,36 @@ def ridge_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor
     Returns:
         (N, K, H, W).
     """
-    count = hypotheses.shape[2]
-    left = hypotheses.unbind(2)  # K of (L, N, 3, H, W)
-    pairs = product(left, [*left, target])
-    products = [(a * b).mean(2) for a, b in pairs]  # of (L, N, H, W)
-    sums = torch.stack(products, 2).sum(0)  # (N, K * (K + 1), H, W)
-    sums = _surroundings(sums)  # (N, K * (K + 1), h, w)
-    sums = sums.permute(0, 2, 3, 1)
+    products = _products(hypotheses, target).sum(0)
+    return _upsample(_solved(products, default), target)
+
+
+def _products(hypotheses: Tensor, target: Tensor) -> Tensor:
+    """Mean products of hypotheses with each other, and with the target last, around each place.
+
+    Args:
+        hypotheses, target: as `ridge_weights`.
+
+    Returns:
+        (L, N, K * (K + 1), h, w).
+    """
+    known = torch.cat([hypotheses, target[:, :, None]], 2)  # (L, N, K + 1, 3, H, W)
+    frames, count = known.shape[:2]
+    height, width = (side // POOLED for side in known.shape[-2:])
+    squares = F.pixel_unshuffle(known.flatten(0, 2), POOLED)  # (L * N * (K + 1), 48, h, w)
+    squares = squares.view(frames * count, -1, *squares.shape[1:])
+    squares = squares.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (L * N * h * w, K + 1, 48)
+    products = squares[:, :-1].bmm(squares.transpose(1, 2))  # (L * N * h * w, K, K + 1)
+    products = products / squares.shape[2]
+    products = products.view(frames * count, height, width, -1).permute(0, 3, 1, 2)
+    sums = _surroundings(products)
+    return sums.view(frames, count, *sums.shape[1:])
+
+
+def _solved(products: Tensor, default: Tensor) -> Tensor:
+    """Weights of the hypotheses by their products, (N, K * (K + 1), h, w): (N, K, h, w)."""
+    count = len(default)
+    sums = products.permute(0, 2, 3, 1)
     sums = sums.unflatten(3, (count, count + 1))  # (N, h, w, K, K + 1)
     matrix = sums[..., :-1]  # (N, h, w, K, K)
     right = sums[..., -1]  # (N, h, w, K)
@@ -92,8 +114,7 @@ def ridge_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor
     matrix = matrix + pull[..., None] * identity
     right = right + pull * default
     weights = solve_linear(matrix, right)  # (N, h, w, K)
-    weights = weights.permute(0, 3, 1, 2)  # (N, K, h, w)
-    return _upsample(weights, target)
+    return weights.permute(0, 3, 1, 2)
 
 
 def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor:
@@ -109,35 +130,31 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
     Returns:
         (N, K, H, W).
     """
-    fitted = ridge_weights(hypotheses, target, default)
     if len(target) == 1:
-        return fitted
-    from_second = ridge_weights(hypotheses[1:], target[1:], default)
-    from_first = ridge_weights(hypotheses[:1], target[:1], default)
-    left_out = torch.stack([from_second, from_first])  # (2, N, K, H, W)
-    left_out = left_out[:, :, :, None] * hypotheses  # (2, N, K, 3, H, W)
+        return ridge_weights(hypotheses, target, default)
+    products = _products(hypotheses, target)
+    both = products.sum(0)
+    first, second = products.unbind(0)
+    weights = _solved(torch.cat([both, second, first]), default)
+    fitted, *others = _upsample(weights, target).chunk(3)  # three of (N, K, H, W)
+    left_out = torch.stack(others)[:, :, :, None] * hypotheses  # (2, N, K, 3, H, W)
     left_out = left_out.sum(2)
-    first = hypotheses[:, :, 0]
-    none = torch.zeros_like(target)
 
-    squares = [(rival - target).square() for rival in (left_out, first, none)]
-    errors = [square.mean((0, 2)) for square in squares]  # three of (N, H, W)
-    errors = _surroundings(torch.stack(errors, 1))  # (N, 3, h, w)
+    errors = torch.stack([left_out - target, hypotheses[:, :, 0] - target, target])
+    errors = errors.square().mean((1, 3)).transpose(0, 1)  # (N, 3, H, W)
+    errors = _surroundings(F.avg_pool2d(errors, POOLED))  # (N, 3, h, w)
     errors = LEAST_SQUARE + errors / (1 + GLOBAL_WEIGHT)
     bonus = errors.new_tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
     logits = bonus - 2 * errors.log()
     shares = _upsample(logits.softmax(1), target)  # (N, 3, H, W)
-
-    first_alone = torch.zeros_like(fitted)
-    first_alone[:, 0] = 1
     fit_share, first_share, _ = shares.split(1, 1)  # (N, 1, H, W) each
-    return fit_share * fitted + first_share * first_alone
+    mixed = fit_share * fitted
+    return torch.cat([mixed[:, :1] + first_share, mixed[:, 1:]], 1)
 
 
 def _surroundings(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, h, w): means around each place, plus the weighted global mean."""
-    pooled = F.avg_pool2d(x, POOLED)
-    return window_mean(pooled, 2) + GLOBAL_WEIGHT * global_mean(pooled)
+    """(N, C, h, w) -> the same: means around each place, plus the weighted global mean."""
+    return window_mean(x, 2) + GLOBAL_WEIGHT * global_mean(x)
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:

@@ -53,6 +53,21 @@ def colour_pyramid(frames: Tensor) -> list[Tensor]:
     return levels
 
 
+class Clock(NamedTuple):
+    """The times of frames, and how much of a `Trajectory`'s way and bend lies before each."""
+
+    times: Tensor  # (N, 4), none of them 0, the nearest first
+    straight: Tensor  # (N, 4, 1, 1, 1)
+    bent: Tensor  # (N, 4, 1, 1, 1)
+
+    @classmethod
+    def of(cls, times: Tensor) -> Clock:
+        """The clock of frames taken at some times, (N, 4)."""
+        t = times[:, :, None, None, None]
+        nearest = t[:, :1]
+        return cls(times, t / nearest, t * (t - nearest) / 2)
+
+
 class Trajectory(NamedTuple):
     """Where what is seen at a place at time 0 is at other times, in pixels of a level, (dx, dy).
 
@@ -62,12 +77,10 @@ class Trajectory(NamedTuple):
     way: Tensor  # (N, 2, h, w): to the nearest frame
     bend: Tensor  # (N, 2, h, w): how it leaves the straight line
 
-    def to(self, times: Tensor) -> Tensor:
-        """The ways to frames at times (N, K), the nearest first; (N, K, 2, h, w)."""
-        t = times[:, :, None, None, None]
-        nearest = t[:, :1]
-        straight = (t / nearest) * self.way[:, None]
-        return straight + (t * (t - nearest) / 2) * self.bend[:, None]
+    def to(self, clock: Clock) -> Tensor:
+        """The ways to the frames of a clock, (N, 4, 2, h, w)."""
+        straight = clock.straight * self.way[:, None]
+        return torch.addcmul(straight, clock.bent, self.bend[:, None])
 
     def upsample(self) -> Trajectory:
         """The same for a level of twice the size, without gradients."""
@@ -89,7 +102,14 @@ class Level(NamedTuple):
     trajectory: Trajectory
     logits: Tensor  # (N, 4, h, w): which of the frames to read
     state: Tensor  # (N, C, h, w): what the decoder knows
-    blend: Tensor  # (N, 3, h, w): the frames as read here, shifted
+    colours: Tensor  # (N, 4, 3, h, w): of the frames, shifted
+    clock: Clock  # of the frames
+
+    @property
+    def blend(self) -> Tensor:
+        """The frames as read here, (N, 3, h, w), shifted: what a loss asks for, and nobody else."""
+        read = read_along(self.colours, self.trajectory.to(self.clock))
+        return (self.logits.softmax(1)[:, :, None] * read).sum(1)
 
 
 class Reading(NamedTuple):
@@ -208,19 +228,20 @@ class TrajectoryNet(nn.Module):
             else:
                 pairs = [level[:, :2] for level in colours]
                 velocities = coarse_to_fine(pairs, times[:, :2])
+        clock = Clock.of(times)
         nearest = times[:, 0, None, None, None]
         levels: list[Level] = []
         for index in reversed(range(len(self.decoder))):
             classical = nearest * velocities[index]  # (N, 2, h, w)
             above = levels[-1] if levels else None
-            levels.append(self._decode(index, pyramid[index], times, classical, above))
-        return self._fuse(pyramid[0], times, levels, source, past)
+            levels.append(self._decode(index, pyramid[index], clock, classical, above))
+        return self._fuse(pyramid[0], clock, levels, source, past)
 
     def _decode(
         self,
         index: int,
         features: Tensor,
-        times: Tensor,
+        clock: Clock,
         classical: Tensor,
         above: Level | None,
     ) -> Level:
@@ -229,7 +250,7 @@ class TrajectoryNet(nn.Module):
         Args:
             index: of the level, 0 at full size.
             features: of the frames there, (N, 4, 3 + C, h, w).
-            times: of the frames, (N, 4).
+            clock: of the frames.
             classical: the way to the nearest frame by least squares, (N, 2, h, w).
             above: what the next coarser level found.
         """
@@ -237,14 +258,14 @@ class TrajectoryNet(nn.Module):
             trajectory = Trajectory(classical, torch.zeros_like(classical))
         else:
             trajectory = above.trajectory.upsample()
-        reads = read_along(features, Trajectory(classical, trajectory.bend).to(times))
+        reads = read_along(features, Trajectory(classical, trajectory.bend).to(clock))
         differences = reads[:, 1:] - reads[:, :1]  # (N, 3, 3 + C, h, w)
-        clock = 0.25 * times[:, :, None, None]
-        clock = clock.expand(-1, -1, *features.shape[-2:])  # (N, 4, h, w)
+        times = 0.25 * clock.times[:, :, None, None]
+        times = times.expand(-1, -1, *features.shape[-2:])  # (N, 4, h, w)
         inputs = [reads[:, 0], differences.flatten(1, 2), 0.2 * classical]
-        inputs += [0.2 * trajectory.bend, classical - trajectory.way, clock]
+        inputs += [0.2 * trajectory.bend, classical - trajectory.way, times]
         if above is None:
-            distance = times.abs() - times[:, :1].abs()  # (N, 4)
+            distance = clock.times.abs() - clock.times[:, :1].abs()  # (N, 4)
             logits = -FAR_PENALTY * distance[:, :, None, None]
         else:
             inputs.append(upsample_flow(self.narrow[index](above.state)))
@@ -257,23 +278,21 @@ class TrajectoryNet(nn.Module):
         change = change * 0.5**index  # in pixels of the frame
         trajectory = _changed(Trajectory(way, bend), change)
         logits = logits + more
-        read = read_along(features[:, :, :COLOURS], trajectory.to(times))
-        blend = (logits.softmax(1)[:, :, None] * read).sum(1)
-        return Level(trajectory, logits, state, blend)
+        return Level(trajectory, logits, state, features[:, :, :COLOURS], clock)
 
     def _fuse(
         self,
         frames: Tensor,
-        times: Tensor,
+        clock: Clock,
         levels: list[Level],
         source: Source | None,
         past: PastFit | None,
     ) -> Reading:
         """Weigh all that the frame asked for may be, and add what none of it explains."""
-        trajectory, logits, state, _ = levels[-1]
+        trajectory, logits, state = levels[-1][:3]
         other = _changed(trajectory, self.other(state))
-        first = read_along(frames, trajectory.to(times))  # (N, 4, 3, H, W)
-        second = read_along(frames, other.to(times))
+        first = read_along(frames, trajectory.to(clock))  # (N, 4, 3, H, W)
+        second = read_along(frames, other.to(clock))
         way = trajectory.way
         far = first[:, 0]  # (N, 3, H, W)
         if source is not None:

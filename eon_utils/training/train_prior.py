@@ -436,8 +436,9 @@ def reading_loss(reading: Reading, target: Tensor) -> Tensor:
     """
     loss = log_error(reading.frame, target)
     for level in reading.levels[:-1]:
-        small = F.interpolate(target, level.blend.shape[-2:], mode="area")  # (N, 3, h, w)
-        loss = loss + LEVEL_WEIGHT * log_error(level.blend + 0.5, small)
+        blend = level.blend + 0.5  # (N, 3, h, w)
+        small = F.interpolate(target, blend.shape[-2:], mode="area")
+        loss = loss + LEVEL_WEIGHT * log_error(blend, small)
     return loss
 
 

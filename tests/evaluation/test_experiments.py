@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,8 +16,10 @@ SCRIPTS = (
     "ablate_prior",
     "benchmark_clips",
     "benchmark_prediction",
+    "compare_ledgers",
     "judge_prior",
     "judge_transfer",
+    "profile_course",
     "scale_prior",
 )
 
@@ -55,7 +58,7 @@ def test_every_option_is_explained(run, script):
 
 def test_scripts_are_all_here(repo):
     files = {path.stem for path in (repo / "experiments").glob("*.py")}
-    assert files == {*SCRIPTS, "common", "rivals"}
+    assert files == {*SCRIPTS, "common", "rivals", "workloads"}
 
 
 def test_judging_the_prior(run):
@@ -134,6 +137,42 @@ def test_benchmark_of_prediction(run, tmp_path):
     curves = json.loads(file.read_text())
     assert [row["model"] for row in curves] == ["simvp", "convlstm", "prior"]
     assert all(len(row["curve"]) == 2 for row in curves)
+
+
+def test_two_ledgers_are_compared(run, tmp_path, repo):
+    ledger = repo / "data" / "ledger.json"
+    values = json.loads(ledger.read_text(encoding="utf-8"))
+    other = tmp_path / "other.json"
+    known = [row for row in values if row["value"] is not None][5:]
+    other.write_text(json.dumps([row | {"value": row["value"] + 1} for row in known]))
+    table = rows(run("compare_ledgers", str(ledger), str(other)))
+    assert len(table) == len(known)
+    assert {row[-1] for row in table} == {"+1"}
+
+
+PLACED = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$*" in *"$FAILS"*) exit 3; esac
+"""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="the script is one of bash")
+@pytest.mark.parametrize("fails", ["eon_utils prior", "none of them"])
+def test_the_gpu_job_runs_each_part(repo, tmp_path, fails):
+    python = tmp_path / "python"
+    python.write_text(PLACED, encoding="utf-8")
+    python.chmod(0o755)
+    calls = tmp_path / "calls"
+    places = {"PYTHON": str(python), "CALLS": str(calls), "FAILS": fails, "OUT": str(tmp_path)}
+    command = ["bash", str(repo / "experiments" / "gpu.sh"), "--smoke", "some videos"]
+    done = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
+    assert done.returncode == (fails == "eon_utils prior"), done.stderr
+    assert done.stderr == ("failed: training\n" if done.returncode else "")
+    asked = calls.read_text(encoding="utf-8").splitlines()
+    parts = [line.split(" --")[0].split()[:3] for line in asked]
+    assert parts[0] == ["-m", "eon_utils", "run"] and parts[2] == ["-m", "eon_utils", "prior"]
+    assert "--videos some videos" in asked[2] and "bf16-mixed" in asked[2]
+    assert "compare_ledgers.py" in asked[1] and "profile_course.py" in asked[3]
 
 
 def test_benchmark_of_clips(run):

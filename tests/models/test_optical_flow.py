@@ -10,6 +10,7 @@ from eon_utils.models.optical_flow import (
     invert_flow,
     lucas_kanade,
     neighbours,
+    pixel_grid,
     remove_brightness_change,
     solve_linear,
     upsample_flow,
@@ -22,11 +23,27 @@ def constant(dx, dy, height=16, width=16):
     return torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(1, 2, height, width)
 
 
+def ends(ways):
+    """Where ways (N, K, 2, H, W) end, (N, K, H, W, 2)."""
+    return pixel_grid(ways) + ways.permute(0, 1, 3, 4, 2)
+
+
 def test_warp_reads_at_a_distance():
     frame = torch.rand(1, 3, 16, 16)
     read = warp(frame, constant(2.0, 1.0))
     assert torch.allclose(read[..., :-1, :-2], frame[..., 1:, 2:], atol=1e-5)
     assert torch.allclose(read[..., -1, -1], frame[..., -1, -1], atol=1e-5), "the border goes on"
+
+
+def test_what_is_made_once_serves_any_mode_and_type():
+    frame = torch.rand(1, 3, 20, 28)  # a size that no other test has
+    with torch.inference_mode():
+        warp(frame, constant(0.5, 0.5, 20, 28))
+    flow = constant(0.5, 0.5, 20, 28).clone().requires_grad_()
+    warp(frame, flow).square().sum().backward()
+    assert flow.grad is not None and flow.grad.abs().max() > 0
+    assert pixel_grid(frame) is pixel_grid(frame)
+    assert pixel_grid(frame.double()).dtype == torch.float64
 
 
 def test_a_window_has_the_mean_of_its_pixels():
@@ -51,7 +68,7 @@ def test_steps_of_least_squares_find_a_small_shift(moving):
     before, last = clip.unbind(1)
     shift = torch.zeros(1, 2, 64, 64)
     for _ in range(8):
-        seen = in_frame(shift[:, None])
+        seen = in_frame(ends(shift[:, None]))
         shift = shift + lucas_kanade(last, warp(before, shift), shift, seen, rounds=8)
     inner = (slice(None), slice(8, -8), slice(8, -8))
     error = (shift[0][inner] - torch.tensor([-0.6, 0.4])[:, None, None]).norm(dim=0)
@@ -91,7 +108,7 @@ def test_a_change_of_light_is_removed():
 
 def test_ways_that_leave_the_frame_are_known():
     ways = torch.stack([constant(-1.0, 0.0), constant(4.0, 0.0)], 1)
-    inside = in_frame(ways)[0, 0]
+    inside = in_frame(ends(ways))[0, 0]
     assert inside[:, 1:12].all()
     assert not inside[:, 0].any(), "the first way ends on the left of it"
     assert not inside[:, 12:].any(), "the second one on the right"

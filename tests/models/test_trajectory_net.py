@@ -11,6 +11,7 @@ from eon_utils.models.past_fit import fit_to_past
 from eon_utils.models.prior import load_prior, save_prior
 from eon_utils.models.trajectory_net import (
     SLOTS,
+    Clock,
     Source,
     Trajectory,
     TrajectoryNet,
@@ -86,9 +87,9 @@ def test_reading_is_encoding_then_reading(stirred):
 
 def test_a_trajectory_passes_where_it_should():
     way = torch.full((1, 2, 4, 4), -2.0)  # at time -1
-    straight = Trajectory(way, torch.zeros_like(way)).to(clock(PAST, 1))
+    straight = Trajectory(way, torch.zeros_like(way)).to(Clock.of(clock(PAST, 1)))
     assert [ways.mean() for ways in straight[0]] == [-2, -4, -6, -8]
-    bent = Trajectory(way, torch.full_like(way, 0.5)).to(clock(AROUND, 1))
+    bent = Trajectory(way, torch.full_like(way, 0.5)).to(Clock.of(clock(AROUND, 1)))
     assert [ways.mean() for ways in bent[0]] == [-2, 2.5, -3.5, 5.5], "at times -1, 1, -2 and 2"
     larger = Trajectory(way, way).upsample()
     assert torch.equal(larger.bend, torch.full((1, 2, 8, 8), -4.0))
