@@ -27,7 +27,7 @@ SHIPPED = {
     "eon_utils/notebook/static/scrubber.js",
 }
 NOT_SHIPPED = {"data", "experiments", "notebooks", "screenshots", "tests"}
-CORE = {"torch", "numpy", "safetensors", "lightning-fabric", "tqdm", "lazy-loader"}
+CORE = {"torch", "numpy", "filelock", "safetensors", "lightning-fabric", "tqdm", "lazy-loader"}
 USE = """
 import importlib.util, pathlib, torch
 import eon_utils as eon

@@ -27,7 +27,7 @@ def constant(make: Callable[..., Tensor], like: Tensor, *settings: int) -> Tenso
 
     An export makes it anew, as part of what it records.
     """
-    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if exporting or type(like) is not Tensor:
         return make(like, *settings)
     return _made_once(make, like.dtype, like.device, *settings)

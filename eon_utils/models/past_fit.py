@@ -87,14 +87,15 @@ def _products(hypotheses: Tensor, target: Tensor) -> Tensor:
         (L, N, K * (K + 1), h, w).
     """
     known = torch.cat([hypotheses, target[:, :, None]], 2)  # (L, N, K + 1, 3, H, W)
-    frames, count = known.shape[:2]
+    frames, count, fitted = known.shape[:3]
     height, width = (side // POOLED for side in known.shape[-2:])
     squares = F.pixel_unshuffle(known.flatten(0, 2), POOLED)  # (L * N * (K + 1), 48, h, w)
-    squares = squares.view(frames * count, -1, *squares.shape[1:])
+    squares = squares.view(frames * count, fitted, *squares.shape[1:])
     squares = squares.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (L * N * h * w, K + 1, 48)
     products = squares[:, :-1].bmm(squares.transpose(1, 2))  # (L * N * h * w, K, K + 1)
     products = products / squares.shape[2]
-    products = products.view(frames * count, height, width, -1).permute(0, 3, 1, 2)
+    products = products.view(frames * count, height, width, (fitted - 1) * fitted)
+    products = products.permute(0, 3, 1, 2)
     sums = _surroundings(products)
     return sums.view(frames, count, *sums.shape[1:])
 

@@ -21,6 +21,8 @@ import nbformat
 import numpy as np
 from PIL import Image
 
+from eon_utils.course.outputs import alt_of, picture_of
+
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
@@ -30,6 +32,12 @@ FLAGS = [
 ]
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
+
+
+def still_of(bundle: tuple[dict, dict]) -> tuple[Image.Image, str]:
+    """The picture of what a widget shows without a kernel, and its alternative text."""
+    output = nbformat.from_dict(dict(zip(("data", "metadata"), bundle, strict=True)))
+    return Image.open(io.BytesIO(picture_of(output))), alt_of(output)
 
 
 def fake_history(
