@@ -16,7 +16,7 @@ from PIL import Image
 from eon_utils.config import ROOT
 from eon_utils.course.ledger import read_ledger, write_ledger
 from eon_utils.course.outputs import VIEW, read_notebook
-from eon_utils.course.pages import renew_pages
+from eon_utils.course.pages import renew_pages, with_suffixes
 from eon_utils.course.pictures import save_moving_picture, save_screenshots
 from eon_utils.course.runner import make_empty, run, say, select, sign
 from eon_utils.course.widgets import keep_widgets, remove_unnamed
@@ -164,7 +164,7 @@ def replace(path: Path, nb: NotebookNode) -> None:
 
 
 def save_pages(root: Path = ROOT, executed: Sequence[Path] = ()) -> None:
-    """Write the screenshots, and what README.md and RESULTS.md say of notebooks and ledger.
+    """Write the screenshots, links to them, and what README.md and RESULTS.md say of the ledger.
 
     Args:
         root: of the course.
@@ -173,8 +173,22 @@ def save_pages(root: Path = ROOT, executed: Sequence[Path] = ()) -> None:
     """
     for path in executed:
         save_moving_picture(root, path)
-    save_screenshots(root, select(root=root))
+    notebooks = select(root=root)
+    save_screenshots(root, notebooks)
+    for path in notebooks:
+        link_screenshots(path, root)
     renew_pages(root, read_ledger(root / "data" / "ledger.json"))
+
+
+def link_screenshots(path: Path, root: Path) -> None:
+    """Give a notebook's links to screenshots the suffixes of the files that are there."""
+    nb = read_notebook(path)
+    before = [cell.source for cell in nb.cells]
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_suffixes(cell.source, root / "screenshots")
+    if [cell.source for cell in nb.cells] != before:
+        replace(path, nb)
 
 
 def make_student(out: Path, root: Path = ROOT) -> list[Path]:

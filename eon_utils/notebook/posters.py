@@ -32,15 +32,16 @@ PREDICTED = "#7a4fd0"
 DARK = "#222"
 GRAY = "#444"
 
-POSTER_BYTES = 100_000  # if a poster fits with pictures of one of these widths, in pixels:
+POSTER_BYTES = 120_000  # if a poster fits with pictures of one of these widths, in pixels:
 WIDTHS = (160, 140, 120, 104, 88, 72, 64, 56, 48, 40, 32)
 
 # Of posters of photographs, in pixels.
 PHOTO_PAGE = 1020  # width
 PHOTO_TOP = 34  # height of the titles
-PHOTO_TEXT = 26  # height of the text under the pictures
+PHOTO_LINE = 14  # height of a line of the text under the pictures
+PHOTO_FOOT = 12  # and of the room below it
 PHOTO_GAP = 6
-PHOTO_LEAST = 64  # width of a picture, at least
+PHOTO_LEAST = 72  # width of a picture, at least
 WIDE_COLUMN = 110  # from here on text may be larger
 
 # Of film strips, in pixels.
@@ -104,7 +105,7 @@ class _Column:
 
     title: str
     pictures: np.ndarray  # uint8 (N, H, W, 3)
-    text: str
+    lines: Sequence[str]  # under the pictures
 
 
 def _photos_page(named: dict[str, History], metric: str, axis: str, width: int) -> Image.Image:
@@ -117,9 +118,9 @@ def _photos_page(named: dict[str, History], metric: str, axis: str, width: int) 
             grid.write_name(index, name)
         for place, step in enumerate(steps):
             column = _column_at(run, step, axis)
-            grid.draw(index, place, column if metric else replace(column, text=""))
-        text = f"{metric} · accuracy" if metric and run.accuracy else metric
-        grid.draw(index, len(steps), _Column("target", targets(run), text))
+            grid.draw(index, place, column if metric else replace(column, lines=()))
+        lines = [metric, "accuracy"] if metric and run.accuracy else [metric]
+        grid.draw(index, len(steps), _Column("target", targets(run), lines))
     return grid.page
 
 
@@ -134,11 +135,11 @@ def _spread_steps(runs: Sequence[History]) -> list[int]:
 
 
 def _column_at(run: History, step: int, axis: str) -> _Column:
-    text = value_text(value_at(run.loss, step))
+    lines = [value_text(value_at(run.loss, step))]
     if run.accuracy:
         accuracy = value_at(run.accuracy, step) or 0
-        text += f" · {100 * accuracy:.1f} %"
-    return _Column(step_text(axis, step), run.snapshots[last_snapshot(run, step)], text)
+        lines.append(f"{100 * accuracy:.1f} %")
+    return _Column(step_text(axis, step), run.snapshots[last_snapshot(run, step)], lines)
 
 
 class _PhotoGrid:
@@ -154,13 +155,15 @@ class _PhotoGrid:
         room = (PHOTO_PAGE - self.left) // columns - PHOTO_GAP
         width = max(PHOTO_LEAST, min(width, room))
         self.cell = (width, max(1, round(width * tall / wide)))
-        self.block = self.rows * (self.cell[1] + PHOTO_GAP) + PHOTO_TEXT
+        lines = 2 if any(run.accuracy for run in runs) else 1
+        self.text = lines * PHOTO_LINE + PHOTO_FOOT
+        self.block = self.rows * (self.cell[1] + PHOTO_GAP) + self.text
         right = self.left + columns * (width + PHOTO_GAP) + 2
         self.page = Image.new("RGB", (right, PHOTO_TOP + len(runs) * self.block), "white")
         self.pen = ImageDraw.Draw(self.page)
 
     def write_name(self, model: int, name: str) -> None:
-        pictures = self.block - PHOTO_TEXT - PHOTO_GAP
+        pictures = self.block - self.text - PHOTO_GAP
         middle = PHOTO_TOP + model * self.block + pictures // 2
         self.pen.text((self.left - 12, middle), name, DARK, font(15, True), anchor="rm")
 
@@ -177,8 +180,9 @@ class _PhotoGrid:
             title_font = font(15 if roomy else 12, True)
             self.pen.text((middle, 18), column.title, DARK, title_font, anchor="mm")
         text_font = font(12 if roomy else 10)
-        below = top + self.block - 22
-        self.pen.text((middle, below), column.text, GRAY, text_font, anchor="mm")
+        below = top + self.block - self.text + PHOTO_LINE // 2 - 2
+        for line, text in enumerate(column.lines):
+            self.pen.text((middle, below + line * PHOTO_LINE), text, GRAY, text_font, anchor="mm")
 
 
 # --- films: a column a frame ---

@@ -12,7 +12,6 @@ from PIL import Image
 
 from eon_utils.notebook import player
 from eon_utils.notebook.player import Player, play, show_clip
-from eon_utils.notebook.posters import POSTER_BYTES
 from eon_utils.notebook.sprites import ATLAS_BYTES, ATLAS_PIXELS
 
 
@@ -78,7 +77,7 @@ def test_budget_holds_for_noise(shown):
     noise = torch.rand(8, 20, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     show_clip({"true": noise, "V4": 1 - noise, "V5": noise**2}, given=5)
     widget = shown[0][0]  # its poster is as small as posters get, and near to what was drawn
-    assert len(widget.atlas) <= ATLAS_BYTES and len(widget.poster) <= 3 * POSTER_BYTES
+    assert len(widget.atlas) <= ATLAS_BYTES and len(widget.poster) <= 300_000
     size = Image.open(io.BytesIO(widget.atlas)).size
     assert max(size) <= 16383 and np.prod(size) <= 1.1 * ATLAS_PIXELS
 

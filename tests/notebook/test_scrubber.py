@@ -14,7 +14,6 @@ from PIL import Image
 from eon_utils.notebook import live_panel as panel_module
 from eon_utils.notebook.histories import loss_curve, smooth_curve, value_at
 from eon_utils.notebook.live_panel import LivePanel, live_panel
-from eon_utils.notebook.posters import POSTER_BYTES
 from eon_utils.notebook.scrubber import encode, scrub
 from eon_utils.notebook.sprites import ATLAS_BYTES, ATLAS_PIXELS, AtlasPacker, side_by_side
 from eon_utils.training.history import History
@@ -55,7 +54,7 @@ def test_budget_holds_for_noise(models):
     runs = {f"V{i}": noisy(1000, 3, (128, 88), i) for i in range(models)}
     scrubber = scrub(runs)
     assert len(scrubber.atlas) <= ATLAS_BYTES
-    assert len(scrubber.poster) <= 3 * POSTER_BYTES
+    assert len(scrubber.poster) <= 300_000
     assert (
         max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * ATLAS_PIXELS
     )
@@ -164,7 +163,7 @@ def test_what_is_refused(history):
 
 def test_budget_holds_for_noisy_films():
     scrubber = scrub({f"V{i}": noisy_films(1000, 6, 10, 48, i) for i in range(3)})
-    assert len(scrubber.atlas) <= ATLAS_BYTES and len(scrubber.poster) <= 3 * POSTER_BYTES
+    assert len(scrubber.atlas) <= ATLAS_BYTES and len(scrubber.poster) <= 300_000
     assert (
         max(atlas_size(scrubber)) <= 16383 and np.prod(atlas_size(scrubber)) <= 1.1 * ATLAS_PIXELS
     )
