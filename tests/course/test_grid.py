@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -74,10 +75,14 @@ def test_axes_survive_being_noted(notebook):
     assert json.loads(json.dumps(axes)) == axes
 
 
-def test_a_folder_is_named_after_what_differs(notebook):
+def test_a_folder_is_named_after_what_differs(notebook, tmp_path, monkeypatch):
     axes = grid.read_axes(notebook, {"seed": "3", "noise": "0,0.1"}, "smoke")
     assert [job.folder for job in grid.combine(notebook, axes)] == ["noise=0", "noise=0.1"]
     odd = ["a/b", "a b", "../x", "ü", "x" * 200, "y" * 200, "a:b"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in odd:
+        Path(name).mkdir(parents=True)
     axes = grid.read_axes(notebook, {"images": ",".join(odd)}, "smoke")
     names = [job.folder for job in grid.combine(notebook, axes)]
     assert len(set(names)) == len(odd)
@@ -87,5 +92,7 @@ def test_a_folder_is_named_after_what_differs(notebook):
 def test_own_files_are_found_from_where_the_user_stands(notebook, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
-    axes = grid.read_axes(notebook, {"images": "mine,gone"}, "smoke")
-    assert axes["images"] == [str((tmp_path / "mine").resolve()), "gone"]
+    axes = grid.read_axes(notebook, {"images": "mine"}, "smoke")
+    assert axes["images"] == [str((tmp_path / "mine").resolve())]
+    with pytest.raises(ValueError, match="images=gone does not exist"):
+        grid.read_axes(notebook, {"images": "mine,gone"}, "smoke")

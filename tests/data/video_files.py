@@ -1,5 +1,7 @@
 """Videos that tests write, and how they read the frames again."""
 
+import os
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -8,13 +10,32 @@ import pytest
 av = pytest.importorskip("av", reason="PyAV reads the videos")
 
 
+@contextmanager
+def usual_priority():
+    """SVT-AV1, when it is root's, makes the calling thread real-time, and so what is started later.
+
+    A browser at such a priority starves what it waits for.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write(
     path, pictures, codec="libx264", fmt="yuv420p", stamps=None, rate=25, pixels=None, **options
 ):
     """A video of uint8 pictures (H, W, 3 or 4), at `stamps` (milliseconds) or `rate` a second."""
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no encoder {codec}")
-    with av.open(str(path), "w", options=options.pop("container", {})) as container:
+    with (
+        usual_priority(),
+        av.open(str(path), "w", options=options.pop("container", {})) as container,
+    ):
         stream = container.add_stream(
             codec, rate=rate, options={k: str(v) for k, v in options.items()}
         )
