@@ -83,6 +83,8 @@ function render({ model, el }) {
   const fit = () => (arrange(root, main, grid, svg, spec, rows.length + 1), plot.layout(), draw());
   const leaveFull = fullScreen(root, bar, of, fit);
   const unfit = whenResized(el, fit);
+  const redrawn = new ResizeObserver(() => (plot.layout(), draw())); // a slide makes it another size by itself
+  redrawn.observe(svg);
 
   if (!film)
     decode(model.get("targets")).then((strip) => {
@@ -102,6 +104,7 @@ function render({ model, el }) {
     bar.pause();
     film?.pause();
     unfit();
+    redrawn.disconnect();
     leaveFull();
     release();
     moved.forEach((event) => model.off(event, draw));
