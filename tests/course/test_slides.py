@@ -102,6 +102,19 @@ def test_tags_of_slides_stay_when_notebooks_are_saved(repo):
     assert publish.code_hash(nb) == before
 
 
+# A widget is enlarged, and its chart drawn anew for it, over several frames of the browser.
+SETTLED = """async () => {
+  let before = "";
+  for (let same = 0; same < 5; ) {
+    await new Promise(requestAnimationFrame);
+    const boxes = [...Reveal.getCurrentSlide().querySelectorAll(".eon *")];
+    const now = JSON.stringify(boxes.map((e) => e.getBoundingClientRect()));
+    same = now === before ? same + 1 : 0;
+    before = now;
+  }
+}"""
+
+
 # --- the decks of the course ---
 
 
@@ -156,6 +169,7 @@ def test_slides_fit_a_projector_and_move(chromium, built, lesson):
     for number in range(page.evaluate("Reveal.getTotalSlides()")):
         page.evaluate("n => Reveal.slide(n)", number)
         page.wait_for_timeout(200)
+        page.evaluate(SETTLED)
         outside = page.evaluate(
             """() => [...Reveal.getCurrentSlide().querySelectorAll(
                 ':is(h1, h2, .say *, .cell *, pre):not(math *, aside *)')]

@@ -8,10 +8,13 @@ function zoomToFit(slide, shown) {
   const box = shown.getBoundingClientRect();
   const room = slide.getBoundingClientRect();
   const high = (room.bottom - box.top) / scale - 46, wide = (room.right - box.left) / scale - 56;
-  const most = shown.matches(".eon") ? 2 : 1.2;
-  // an enlarged widget is narrower inside, and may be higher for it: so in small steps
-  for (let zoom = most; zoom > 0.4; zoom -= 0.04) {
+  const widget = shown.matches(".eon");
+  for (let zoom = widget ? 1.3 : 1.2; zoom > 0.4; zoom -= widget ? 0.1 : 0.04) {
     shown.style.zoom = zoom;
+    if (widget) {
+      shown.dataset.room = Math.floor(high / zoom); // it arranges its pictures anew in this height
+      shown.dispatchEvent(new Event("eon-room", { bubbles: true }));
+    }
     const { width, height } = shown.getBoundingClientRect();
     if (height / scale <= high && Math.max(width / scale, shown.scrollWidth * zoom) <= wide + 1) return zoom;
   }

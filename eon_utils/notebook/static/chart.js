@@ -65,9 +65,13 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
       add(svg, "text", { x: px(s), y: bottom + 17 * u, "text-anchor": "middle" }, short(s));
     }
     add(svg, "line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "eon-axis" });
-    add(svg, "text", { x: 0, y: 12 * u }, `${ylabel} (log)`);
-    if (curves.some((c) => c.smooth))
-      add(svg, "text", { x: width, y: 12 * u, "text-anchor": "end", class: "eon-note" }, "smoothed; faint: as measured");
+    const quantity = add(svg, "text", { x: 0, y: 12 * u }, `${ylabel} (log)`);
+    const room = width - quantity.getComputedTextLength() - 12 * u;
+    if (curves.some((c) => c.smooth)) {
+      const note = add(svg, "text", { x: width, y: 12 * u, "text-anchor": "end", class: "eon-note" });
+      note.textContent = "smoothed; faint: as measured";
+      if (note.getComputedTextLength() > room) note.textContent = "smoothed";
+    }
     add(svg, "text", { x: right, y: height - 4, "text-anchor": "end" }, `${axis} (log)`);
 
     marker = add(svg, "line", { y1: top, y2: bottom, class: "eon-marker" });

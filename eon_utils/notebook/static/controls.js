@@ -133,6 +133,7 @@ const PROBE = 100;
 // The height in which a widget is to be seen as a whole
 function roomHigh(root) {
   if (root.classList.contains("eon-full")) return window.innerHeight;
+  if (root.dataset.room) return +root.dataset.room; // a slide knows what it has left
   const notebook = root.closest(".jp-WindowedPanel-outer, .jp-Notebook");
   if (notebook) return notebook.clientHeight - 16;
   if (window !== window.top) return 0.7 * screen.availHeight; // a frame that is as high as what is in it
@@ -186,7 +187,12 @@ function whenResized(el, fit) {
   const observer = new ResizeObserver(() => el.clientWidth !== width && ((width = el.clientWidth), fit()));
   observer.observe(el);
   window.addEventListener("resize", fit);
-  return () => (observer.disconnect(), window.removeEventListener("resize", fit));
+  el.addEventListener("eon-room", fit); // what a slide says when it has given a widget another room
+  return () => {
+    observer.disconnect();
+    window.removeEventListener("resize", fit);
+    el.removeEventListener("eon-room", fit);
+  };
 }
 
 // --- full screen, and a step as a picture ---
