@@ -244,11 +244,9 @@ def nearest(shown: np.ndarray, pictures: Sequence[np.ndarray]) -> int:
 
 def latency(page, root, moves: int = 30) -> tuple[float, float]:
     """From key press to changed pixels, in ms: median and 95th percentile of some presses."""
+    root.query_selector("input[type=range]").press("Home")
+    page.wait_for_timeout(300)
     root.evaluate(STOPWATCH)
-    root.query_selector("input[type=range]").focus()
-    page.keyboard.press("Home")
-    page.wait_for_function("() => waits.length === 1")
-    page.evaluate("() => { waits.length = 0 }")
     for move in range(moves):
         page.keyboard.press("ArrowRight")
         page.wait_for_function("n => waits.length === n", arg=move + 1)
