@@ -2,7 +2,7 @@
 
 An answer that is a number or a word is compared by its hash, so that nobody reads it by accident
 in a notebook or in `static/exercises.json`, which also holds a hint for each usual mistake. An
-answer that is code is judged by what it does (see `graders`), and drawn (see `trials`).
+answer that is code is judged by what it does (see `graders`), and most often drawn (see `trials`).
 """
 
 from __future__ import annotations
@@ -12,20 +12,42 @@ import json
 import math
 import os
 import traceback
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eon_utils.data.files import whole_file
+from eon_utils.notebook import graders, trials
 from eon_utils.notebook.display import table
-from eon_utils.notebook.graders import GRADERS, RIGHT, UNTOUCHED, Verdict
-from eon_utils.notebook.trials import TRIALS
+from eon_utils.notebook.graders import RIGHT, UNTOUCHED, Verdict
 
 TABLE = Path(__file__).with_name("static") / "exercises.json"
 FILE = "progress.json"  # in the folder of the notebooks; the variable EON_PROGRESS names another
 OFF = "off"  # the value of EON_PROGRESS with which no progress is read or kept
 HASH_DIGITS = 16
 NO_ANSWER = "Give one number, such as 3 or 0.25, or one word."
+
+
+class Tried(NamedTuple):
+    """How an answer that is code is judged, and drawn."""
+
+    grade: Callable[..., Verdict]
+    draw: Callable[..., None] | None
+
+
+TRIED = {
+    "01-3": Tried(graders.perfect_autoencoder, trials.perfect_autoencoder),
+    "02-2": Tried(graders.xavier_start, trials.xavier_start),
+    "02-3": Tried(graders.skips_cut_by_turns, trials.skips_cut_by_turns),
+    "03-2": Tried(graders.random_bases, trials.random_bases),
+    "03-3": Tried(graders.code_error, trials.code_error),
+    "04-2": Tried(graders.fewest_frames, trials.fewest_frames),
+    "04-3": Tried(graders.new_leaves, trials.new_leaves),
+    "05-3": Tried(graders.slow_motion, trials.slow_motion),
+    "06-2": Tried(graders.best_parts, trials.best_parts),
+    "06-3": Tried(graders.change_alarm, None),
+}
 
 
 def check(
@@ -55,10 +77,11 @@ def check(
     if texts is None:
         raise ValueError(f"exercise={exercise!r} is unknown; add it to {TABLE.name}")
     verdict: Verdict = UNTOUCHED
+    tried = TRIED.get(exercise)
     try:
-        verdict = _judge(exercise, answer, given)
-        if exercise in TRIALS and verdict is not UNTOUCHED:
-            TRIALS[exercise](answer, **given)
+        verdict = tried.grade(answer, **given) if tried else _compared(exercise, answer)
+        if tried and tried.draw and verdict is not UNTOUCHED:
+            tried.draw(answer, **given)
     except Exception as error:  # whatever the reader's code raises
         verdict = verdict or f"Your code raised {_in_words(error)}."  # a hint says more
     if verdict is UNTOUCHED:
@@ -123,9 +146,8 @@ def _normal(answer: object) -> str:
     raise ValueError(NO_ANSWER)
 
 
-def _judge(exercise: str, answer: object, given: dict[str, Any]) -> Verdict:
-    if exercise in GRADERS:
-        return GRADERS[exercise](answer, **given)
+def _compared(exercise: str, answer: object) -> Verdict:
+    """The verdict on a number or a word, by its hash."""
     if answer is None or (isinstance(answer, str) and not answer.strip()):
         return UNTOUCHED
     try:

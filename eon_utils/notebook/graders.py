@@ -412,17 +412,3 @@ def _roc_auc(calm: Tensor, event: Tensor) -> float:
     larger = event[:, None] > calm
     equal = event[:, None] == calm
     return (larger.float() + 0.5 * equal.float()).mean().item()
-
-
-GRADERS: dict[str, Callable[..., Verdict]] = {
-    "01-3": perfect_autoencoder,
-    "02-2": xavier_start,
-    "02-3": skips_cut_by_turns,
-    "03-2": random_bases,
-    "03-3": code_error,
-    "04-2": fewest_frames,
-    "04-3": new_leaves,
-    "05-3": slow_motion,
-    "06-2": best_parts,
-    "06-3": change_alarm,
-}

@@ -195,16 +195,3 @@ def best_parts(winners: object, right_from: Callable[[str, slice], float], looks
     ax.set(ylabel="right answers [%]", ylim=(0, 112))
     fig.legend(loc="outside upper right", ncols=2)
     show(fig, "Right answers to three questions from how a clip moves, and from how it looks")
-
-
-TRIALS: dict[str, Callable[..., None]] = {
-    "01-3": perfect_autoencoder,
-    "02-2": xavier_start,
-    "02-3": skips_cut_by_turns,
-    "03-2": random_bases,
-    "03-3": code_error,
-    "04-2": fewest_frames,
-    "04-3": new_leaves,
-    "05-3": slow_motion,
-    "06-2": best_parts,
-}
