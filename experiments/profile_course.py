@@ -439,19 +439,16 @@ def machine(threads: int) -> str:
     return f"Measured on {where} with {count}, PyTorch {torch.__version__}."
 
 
-def report(tables: dict[str, list[Row]], args: argparse.Namespace) -> None:
-    """Write tables and figure, and put them into scaling.md."""
-    parts = {"profile machine": machine(args.threads)}
-    for part, rows in tables.items():
-        write_rows(rows, args.out / f"profile_{part}.csv")
-        parts[f"profile {part}"] = MARKDOWN[part](rows)
-        print(f"\n{parts[f'profile {part}']}", flush=True)
-    if "sizes" in tables:
-        draw(tables["sizes"], args.out / FIGURE)
-        alt = "Time and memory by size, both logarithmic; the numbers are slopes"
-        parts["profile sizes"] += f"\n\n![{alt}]({FIGURE})"
+def report(part: str, rows: list[Row], args: argparse.Namespace) -> None:
+    """Write a table, and a figure of sizes, and put them into scaling.md."""
+    table = MARKDOWN[part](rows)
+    print(f"\n{table}", flush=True)
+    if part == "sizes":
+        draw(rows, args.out / FIGURE)
+        table += f"\n\n![Time and memory by size, both logarithmic; the numbers are slopes]({FIGURE})"
     page = args.out / "scaling.md"
     if page.exists():
+        parts = {"profile machine": machine(args.threads), f"profile {part}": table}
         text = filled(page.read_text(encoding="utf-8"), parts)
         with whole_file(page) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -480,14 +477,15 @@ def main() -> None:
         return
     matplotlib.use("agg")
     args.out.mkdir(parents=True, exist_ok=True)
-    tables: dict[str, list[Row]] = {}
     for part in args.only:
-        tables[part] = []
+        rows = []
         for row in TABLES[part](args):
-            tables[part].append(row)
+            rows.append(row)
             what = row.get("change") or row.get("axis") or part
             print(f"{row['work']}, {what}: {1000 * row['seconds']:.1f} ms", flush=True)
-    report({part: rows for part, rows in tables.items() if rows}, args)
+            write_rows(rows, args.out / f"profile_{part}.csv")  # kept if this is cut short
+        if rows:
+            report(part, rows, args)
 
 
 if __name__ == "__main__":
