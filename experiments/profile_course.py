@@ -9,7 +9,8 @@ ways to compute the same would buy, in pairs of calls that take turns, so that w
 machine does hits both. Each measurement has a process of its own.
 
 Writes profile_sizes.csv, profile_shares.csv, profile_settings.csv and profile.png into the folder,
-and their tables into its scaling.md, if there is one. A quiet machine of two cores takes 8 minutes.
+and their tables into its scaling.md, if there is one. A quiet machine of two cores takes a quarter of
+an hour.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ import common
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from workloads import WORKS, Setting, Size, Work
@@ -44,6 +47,7 @@ FIGURE = "profile.png"
 PARTS = ("sizes", "shares", "settings")
 LEAST = 3  # calls in a measurement
 PAIRS = 5  # of calls, at least, to compare two settings
+DECADE = 10
 STEEP = 1.15  # a slope above it is a finding
 FITTED = 3  # largest sizes that a slope is fitted to
 MEBIBYTE = 2**20
@@ -64,7 +68,7 @@ class Axis(NamedTuple):
 SIDES = (64, 128, 256, 512)
 MADE = (8, 32, 128)
 AXES = {
-    "pixels": Axis(
+    "by pixels": Axis(
         "side",
         "side of a frame [pixels]",
         {
@@ -76,7 +80,7 @@ AXES = {
         },
         Size(batch=1),
     ),
-    "at once": Axis(
+    "by number at once": Axis(
         "batch",
         "pictures or clips at once",
         {
@@ -88,14 +92,16 @@ AXES = {
         },
         Size(),
     ),
-    "length": Axis(
+    "by length of clips": Axis(
         "frames",
         "frames of a clip",
         {"prior step": (7, 14, 28), "predict": (4, 16, 64), "features": (4, 16, 64)},
         Size(batch=2),
     ),
-    "clips made": Axis("batch", "clips made", dict.fromkeys(eon.SOURCES, MADE), Size(frames=5)),
-    "video": Axis("frames", "frames of a video", {"video": (100, 200, 400, 800)}, Size()),
+    "by clips made": Axis("batch", "clips made", dict.fromkeys(eon.SOURCES, MADE), Size(frames=5)),
+    "by length of video": Axis(
+        "frames", "frames of a video", {"video": (100, 200, 400, 800)}, Size()
+    ),
 }
 SHARES = {
     "02: V4 step": ("V4 step", Size(side=128, batch=3)),
@@ -345,7 +351,7 @@ def lines_of(rows: Sequence[Row], axis: str, value: str) -> dict[str, Line]:
 
 def sizes_table(rows: Sequence[Row]) -> str:
     """Smallest and largest size of each work, and the slopes of time and memory."""
-    titles = ["what", "by", "from", "to", "seconds", "slope", "MiB", "slope of memory"]
+    titles = ["what", "grows", "from", "to", "seconds", "slope", "MiB", "slope of memory"]
     table = [titles]
     for axis in AXES:
         times = lines_of(rows, axis, "seconds")
@@ -416,20 +422,44 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Time and memory over size, both logarithmic, with the slopes at the largest sizes."""
     titles = []
     for axis in AXES:
-        titles += [f"time, by {axis}", f"memory, by {axis}"]
-    figure, axes = eon.panels(titles, size=(4.9, 2.7))
+        titles += [f"time, {axis}", f"memory, {axis}"]
+    figure, axes = eon.panels(titles, size=(5.6, 2.6))
     left = iter(axes)
     for name, axis in AXES.items():
         for value, unit in (("seconds", "seconds"), ("MiB", "MiB")):
             ax = next(left)
             lines = lines_of(rows, name, value)
-            series = {}
-            for work, line in lines.items():
-                series[f"{work} {line.slope:.2f}"] = (line.amount, line.values)
+            if not lines:
+                continue
+            series = {work: (line.amount, line.values) for work, line in lines.items()}
             title = axis.title if axis.field != "side" else "pixels of a frame"
-            eon.curves(series, title, unit, ax, log="xy", marker="o") if series else None
+            _show_as_flat(ax, list(lines.values()))
+            eon.curves(series, title, unit, ax, log="xy", marker="o")
+            for text in ax.texts:  # the names at the ends of the lines
+                text.set_text(f"{text.get_text()} {lines[text.get_text()].slope:.2f}")
+            _number_axes(ax, list(lines.values()))
     with whole_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=92, facecolor="white")
+        figure.savefig(partial, format="png", dpi=92, facecolor="white", bbox_inches="tight")
+
+
+def _number_axes(ax: Axes, lines: Sequence[Line]) -> None:
+    """Plain numbers: at the sizes that were measured, and a few up the side."""
+    amounts = max((line.amount for line in lines), key=len)
+    ax.set_xticks(amounts, [f"{amount:,.0f}" for amount in amounts])
+    values = [value for line in lines for value in line.values]
+    few = max(values) / min(values) < DECADE**1.5
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _show_as_flat(ax: Axes, lines: Sequence[Line]) -> None:
+    """A decade up the side at least: what hardly grows shall look so."""
+    values = [value for line in lines for value in line.values]
+    if max(values) < DECADE * min(values):
+        middle = (min(values) * max(values)) ** 0.5
+        ax.set_ylim(middle / DECADE**0.5, middle * DECADE**0.5)
 
 
 def machine(threads: int) -> str:
@@ -445,7 +475,9 @@ def report(part: str, rows: list[Row], args: argparse.Namespace) -> None:
     print(f"\n{table}", flush=True)
     if part == "sizes":
         draw(rows, args.out / FIGURE)
-        table += f"\n\n![Time and memory by size, both logarithmic; the numbers are slopes]({FIGURE})"
+        table += (
+            f"\n\n![Time and memory by size, both logarithmic; the numbers are slopes]({FIGURE})"
+        )
     page = args.out / "scaling.md"
     if page.exists():
         parts = {"profile machine": machine(args.threads), f"profile {part}": table}

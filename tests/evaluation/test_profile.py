@@ -22,7 +22,7 @@ def rows(exponent):
     made = []
     for side in SIDES:
         grown = (side**2) ** exponent
-        row = {"axis": "pixels", "work": "V4 step", **Size(side=side)._asdict()}
+        row = {"axis": "by pixels", "work": "V4 step", **Size(side=side)._asdict()}
         made.append(row | {"seconds": 1e-6 * grown, "MiB": 1e-3 * grown})
     return made
 
@@ -57,7 +57,7 @@ def test_shares_add_up():
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
 def test_a_slope_is_how_fast_a_work_grows(exponent):
-    line = profile_course.lines_of(rows(exponent), "pixels", "seconds")["V4 step"]
+    line = profile_course.lines_of(rows(exponent), "by pixels", "seconds")["V4 step"]
     assert line.amount == [side**2 for side in SIDES]
     assert abs(line.slope - exponent) < 1e-6
     table = profile_course.sizes_table(rows(exponent))
@@ -89,7 +89,7 @@ def test_tables_go_into_their_page(repo, tmp_path):
     assert [int(row["frames"]) for row in measured] == [100, 200]
     assert all(float(row["seconds"]) > 0 for row in measured)
     text = page.read_text(encoding="utf-8")
-    assert "| video | video | 100 | 200 |" in text and "1 thread" in text
+    assert "| video | by length of video | 100 | 200 |" in text and "1 thread" in text
     assert (tmp_path / "profile.png").stat().st_size > 0
 
 
