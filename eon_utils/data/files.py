@@ -116,6 +116,17 @@ def alone_in(folder: Path, name: str = "") -> Iterator[None]:
         lock.release()
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process works in a folder, by `alone_in`."""
+    if not folder.is_dir():
+        return False
+    try:
+        with alone_in(folder):
+            return False
+    except FolderInUseError:
+        return True
+
+
 def check_writable(folder: Path, parameter: str) -> None:
     """Raise a PermissionError that names the parameter where a folder can't be written to.
 

@@ -17,6 +17,7 @@ from eon_utils.data.files import (
     alone_in,
     check_room,
     check_writable,
+    in_use,
     whole_file,
 )
 
@@ -84,8 +85,10 @@ def test_two_processes_do_not_work_in_one_folder_and_a_killed_one_leaves_it(tmp_
         wanted = r"another process works in .*; wait for it, or stop it"
         with pytest.raises(FolderInUseError, match=wanted), alone_in(tmp_path):
             pass
+        assert in_use(tmp_path)
         with alone_in(tmp_path, "other work"):
             other.send_signal(signal.SIGKILL)
+    assert not in_use(tmp_path) and not in_use(tmp_path / "none")
     with alone_in(tmp_path):
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 
+import measure_sweep
 import pytest
 import torch
 from rivals import SMALL, ConvLSTM, SimVP
 
 import eon_utils as eon
+from eon_utils.course.ledger import NEEDED
 
 SCRIPTS = (
     "ablate_prior",
@@ -19,6 +21,7 @@ SCRIPTS = (
     "compare_ledgers",
     "judge_prior",
     "judge_transfer",
+    "measure_sweep",
     "profile_course",
     "scale_prior",
 )
@@ -137,6 +140,29 @@ def test_benchmark_of_prediction(run, tmp_path):
     curves = json.loads(file.read_text())
     assert [row["model"] for row in curves] == ["simvp", "convlstm", "prior"]
     assert all(len(row["curve"]) == 2 for row in curves)
+
+
+def test_the_overhead_of_a_sweep(tmp_path, monkeypatch):
+    def timed(command, *words):
+        out = tmp_path / words[-1]
+        out.mkdir()
+        if command == "run":
+            rows = [dict.fromkeys(NEEDED, "") | {"metric": "notebook", "value": 2.0}]
+            (out / "ledger.json").write_text(json.dumps(rows))
+            return 9.0
+        (out / "sweep.csv").write_text("run,status,seconds\n" + 4 * "a,ok,2.5\n")
+        return 20.0 / int(words[words.index("--workers") + 1])
+
+    (tmp_path / "scaling.md").write_text(
+        "<!-- measured sweeps:begin -->\nold\n<!-- measured sweeps:end -->\n"
+    )
+    options = ["--runs", "4", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["measure_sweep.py", *options])
+    monkeypatch.setattr(measure_sweep, "timed", timed)
+    measure_sweep.main()
+    page = (tmp_path / "scaling.md").read_text()
+    assert "old" not in page and "Measured with notebook 01 on" in page
+    assert "| 1 | 4 | 20.0 | 2.0 | 2.5 | 3.0 |\n| 2 | 4 | 10.0 | 2.0 | 2.5 | 3.0 |" in page
 
 
 def test_two_ledgers_are_compared(run, tmp_path, repo):
