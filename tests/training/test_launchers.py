@@ -8,6 +8,7 @@ import sys
 import av
 import numpy as np
 import pytest
+import torch
 
 from eon_utils.__main__ import main
 from eon_utils.models.weight_files import read_weights
@@ -245,13 +246,25 @@ def test_two_processes_train_the_autoencoders_as_one_does(tmp_path, monkeypatch)
         assert len(one) == steps and one == pytest.approx(two, abs=1e-5)
 
 
-def test_an_autoencoder_takes_hours_precision_and_begins_anew(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """A folder for what is made; the training set is noise, which takes no time."""
+    images = torch.randint(256, (8, 3, 64, 64), dtype=torch.uint8)
+    data = {"images": images, "rough": images.expand(4, -1, -1, -1, -1)}
+    data["bases"] = train_autoencoder.Autoencoder().local_pca.bases
+    monkeypatch.setattr(train_autoencoder, "prepare", lambda *unused: data)
     monkeypatch.setattr(train_autoencoder, "RUNS", tmp_path)
-    words = ["prior", "--only", "v2", "--scale", "0.002", "--out", str(tmp_path / "out")]
+    return tmp_path
+
+
+def test_an_autoencoder_takes_hours_precision_and_begins_anew(prepared, capsys):
+    words = ["prior", "--only", "v2", "--scale", "0.002", "--out", str(prepared / "out")]
     assert main([*words, "--hours", "1e-9", "--precision", "bf16-mixed"]) == 0
-    assert losses(tmp_path, "v2") == [], "the time is up before the first step"
+    assert len(losses(prepared, "v2")) == 1, "the time is up after the first step"
+    card = (prepared / "out" / "autoencoder_v2.md").read_text(encoding="utf-8")
+    assert "0 minutes on CPU in bf16-mixed." in card
     assert main(words) == 0
-    assert "resumed" in capsys.readouterr().out and len(losses(tmp_path, "v2")) == 10
+    assert "resumed at step 1" in capsys.readouterr().out and len(losses(prepared, "v2")) == 10
     assert main([*words, "--no-resume"]) == 0
     assert "resumed" not in capsys.readouterr().out
 
@@ -277,14 +290,13 @@ def test_what_an_autoencoder_can_not_have_is_named(words, message, tmp_path, cap
     assert not list(tmp_path.iterdir())
 
 
-def test_an_autoencoder_that_was_stopped_is_not_saved(tmp_path, monkeypatch):
+def test_an_autoencoder_that_was_stopped_is_not_saved(prepared, monkeypatch):
     class Stopped(train_autoencoder.TrainingRun):
         def batches(self, stream):
             self.status = "stopped"
             return iter(())
 
-    monkeypatch.setattr(train_autoencoder, "RUNS", tmp_path)
     monkeypatch.setattr(train_autoencoder, "TrainingRun", Stopped)
     with pytest.raises(RuntimeError, match="v2: stopped, so it was not saved; the same command"):
-        train_autoencoder.train_all(["v2"], scale=0.002, weights=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        train_autoencoder.train_all(["v2"], scale=0.002, weights=prepared / "out")
+    assert not (prepared / "out").exists()
