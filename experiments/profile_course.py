@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from workloads import WORKS, Setting, Size, Work
@@ -183,16 +184,12 @@ def measure_share(work: str, size: list[int], seconds: float) -> Row:
         times.append(seconds_of(call))
     took = statistics.median(times)
     rate = counter.get_total_flops() / took
+    on_gpu = device().type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     for _ in range(2):  # the first time the profiler is slow itself
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        with profile(activities=activities) as profiled:
             whole = seconds_of(call)
-    spent = dict.fromkeys(KINDS, 0.0)
-    operations = 0
-    for event in profiled.key_averages():
-        name = event.key.lower()
-        kind = next(kind for kind, words in KINDS.items() if any(word in name for word in words))
-        spent[kind] += event.self_cpu_time_total / 1e6
-        operations += event.count
+    spent, operations = seconds_by_kind(profiled.key_averages(), on_gpu)
     between = max(whole - sum(spent.values()), 0)
     shares = {kind: round(100 * part / whole, 1) for kind, part in spent.items()}
     return {
@@ -203,6 +200,29 @@ def measure_share(work: str, size: list[int], seconds: float) -> Row:
         "GFLOP/s": rate / 1e9,
         "share of GEMM": round(100 * rate / gemm_rate(), 1),
     }
+
+
+def seconds_by_kind(events: Iterable[Any], on_gpu: bool) -> tuple[dict[str, float], int]:
+    """What each kind of operation took, and how many operations there were.
+
+    Args:
+        events: of the profiler, averaged by their names.
+        on_gpu: the time is that of the kernels which an operation launches, not that of launching
+            them; an operation that launches none, such as a view, does not count.
+    """
+    spent = dict.fromkeys(KINDS, 0.0)
+    operations = 0
+    for event in events:
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel: the operation that launches it has its time already
+        took = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        if on_gpu and not took:
+            continue
+        name = event.key.lower()
+        kind = next(kind for kind, words in KINDS.items() if any(word in name for word in words))
+        spent[kind] += took / 1e6
+        operations += event.count
+    return spent, operations
 
 
 def gemm_rate() -> float:
@@ -486,7 +506,7 @@ def report(part: str, rows: list[Row], args: argparse.Namespace) -> None:
             partial.write_text(text, encoding="utf-8")
 
 
-def parse() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The options."""
     options = common.parser(__doc__)
     options.add_argument("--threads", type=int, default=2, help="to compute with (2)")
@@ -498,12 +518,12 @@ def parse() -> argparse.Namespace:
     )
     options.add_argument("--out", type=Path, default=Path("data"), help="folder (data)")
     options.add_argument("--measure", help="one measurement, as JSON, in this process (none)")
-    return options.parse_args()
+    return options
 
 
 def main() -> None:
     """Measure, write, draw."""
-    args = parse()
+    args = parser().parse_args()
     if args.measure:
         obey(args.measure)
         return

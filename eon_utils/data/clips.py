@@ -23,7 +23,7 @@ from torch.utils.data import (
 )
 
 from eon_utils.data.augment import augment
-from eon_utils.data.files import check_room, whole_file
+from eon_utils.data.files import check_room, in_turn, whole_file
 
 CACHE_BATCH = 50  # clips that a worker makes at a time
 
@@ -142,15 +142,20 @@ class CachedClips(Dataset[Tensor]):
         settings = hashlib.sha256(repr(source).encode()).hexdigest()[:12]
         file = folder / f"{source.name}_{len(source)}_{source.size}_{settings}.npy"
         if not file.exists():
-            # A full disk would end the process where the mapped file is written to.
-            check_room(
-                folder, math.prod(shape), f"the cache of {len(source):,} {source.name} clips"
-            )
-            with whole_file(file) as partial:
-                clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-                self._make(clips, workers)
-                clips.flush()
+            with in_turn(file):
+                self._write(file, shape, workers)
         self.clips = np.load(file, mmap_mode="r")
+
+    def _write(self, file: Path, shape: tuple[int, ...], workers: int | None) -> None:
+        if file.exists():  # another process has made it meanwhile
+            return
+        # A full disk would end the process where the mapped file is written to.
+        what = f"the cache of {len(self.source):,} {self.name} clips"
+        check_room(file.parent, math.prod(shape), what)
+        with whole_file(file) as partial:
+            clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+            self._make(clips, workers)
+            clips.flush()
 
     def _make(self, clips: np.ndarray, workers: int | None) -> None:
         if workers is None:
@@ -257,6 +262,12 @@ def check_whole(parameter: str, value: object, least: int) -> None:
     """Raise a ValueError that names the parameter where its value is not whole or below `least`."""
     if not isinstance(value, Integral) or int(value) < least:
         raise ValueError(f"{parameter}={value!r} must be a whole number, at least {least}")
+
+
+def check_positive(parameter: str, value: float | None) -> None:
+    """Raise a ValueError that names the parameter where its value is not above 0; None passes."""
+    if value is not None and not 0 < value < float("inf"):
+        raise ValueError(f"{parameter}={value} must be greater than 0")
 
 
 def _source_weights(

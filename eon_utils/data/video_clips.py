@@ -20,7 +20,14 @@ from tqdm import tqdm
 
 from eon_utils.config import RUNS
 from eon_utils.data.clips import ClipSource
-from eon_utils.data.files import NoRoomError, check_room, list_files, name_some, whole_file
+from eon_utils.data.files import (
+    NoRoomError,
+    check_room,
+    in_turn,
+    list_files,
+    name_some,
+    whole_file,
+)
 from eon_utils.data.picture_films import join_numbered, picture_files
 from eon_utils.data.video_decoding import (
     LONGEST_SIDE,
@@ -320,7 +327,9 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
             if length < frames:
                 raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
             pictures = whole if length <= most else in_part
-            _keep(file, pictures, _kept(length, most))
+            with in_turn(pictures):
+                if not _index_of(pictures).exists():  # another process may have kept it meanwhile
+                    _keep(file, pictures, _kept(length, most))
     index = json.loads(_index_of(pictures).read_text())
     runs = tuple(run for run in _runs(index) if len(run.frames) >= frames)
     if not runs:

@@ -17,6 +17,7 @@ from eon_utils.data.files import (
     alone_in,
     check_room,
     check_writable,
+    in_turn,
     in_use,
     whole_file,
 )
@@ -92,6 +93,37 @@ def test_two_processes_do_not_work_in_one_folder_and_a_killed_one_leaves_it(tmp_
     with alone_in(tmp_path):
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+MAKE = """
+import sys, time
+from pathlib import Path
+from eon_utils.data.files import in_turn
+file = Path(sys.argv[1])
+with in_turn(file):
+    if not file.exists():
+        time.sleep(0.5)
+        file.write_text("made")
+        print("made")
+"""
+
+
+def test_of_several_processes_one_makes_a_file_and_the_others_find_it(tmp_path):
+    file = tmp_path / "new" / "file.txt"
+    command = [sys.executable, "-c", MAKE, str(file)]
+    makers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [maker.communicate(timeout=60)[0] for maker in makers]
+    assert sorted(said) == ["", "", "made\n"] and not any(maker.returncode for maker in makers)
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_without_locks_each_makes_its_file(tmp_path, monkeypatch):
+    def refuse(*unused, **options):
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    with in_turn(tmp_path / "file.txt"), alone_in(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):

@@ -4,9 +4,11 @@ import csv
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 pytest.importorskip("av", reason="PyAV writes the videos that are measured")
 
@@ -53,6 +55,25 @@ def test_shares_add_up():
     assert 90 < sum(shares) < 110
     assert row["convolution"] > 0 and row["optimizer"] > 0 and row["operations"] > 50
     assert 0 < row["share of GEMM"] < 100
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "spent", "operations"),
+    [(False, {"convolution": 1.0, "copies": 7.0}, 6), (True, {"convolution": 4.0}, 2)],
+)
+def test_on_a_gpu_the_time_is_that_of_the_kernels(on_gpu, spent, operations):
+    def event(key, count, cpu, gpu, kind=DeviceType.CPU):
+        times = {"self_cpu_time_total": 1e6 * cpu, "self_device_time_total": 1e6 * gpu}
+        return SimpleNamespace(key=key, count=count, device_type=kind, **times)
+
+    events = [
+        event("aten::convolution", 2, cpu=1, gpu=4),
+        event("implicit_convolve_sgemm", 2, cpu=0, gpu=4, kind=DeviceType.CUDA),
+        event("aten::index", 4, cpu=7, gpu=0),
+    ]
+    found, count = profile_course.seconds_by_kind(events, on_gpu)
+    assert {kind: seconds for kind, seconds in found.items() if seconds} == spent
+    assert count == operations
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
