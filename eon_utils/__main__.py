@@ -409,7 +409,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return args.run_command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # of several processes one says it
+        # Of several processes one says it, but of those that lost touch with another each does.
+        if isinstance(error, ConnectionError) or os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

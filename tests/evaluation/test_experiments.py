@@ -19,6 +19,7 @@ SCRIPTS = (
     "compare_ledgers",
     "judge_prior",
     "judge_transfer",
+    "measure_processes",
     "profile_course",
     "scale_prior",
 )
@@ -58,7 +59,7 @@ def test_every_option_is_explained(run, script):
 
 def test_scripts_are_all_here(repo):
     files = {path.stem for path in (repo / "experiments").glob("*.py")}
-    assert files == {*SCRIPTS, "common", "rivals", "workloads"}
+    assert files == {*SCRIPTS, "common", "joint_training", "rivals", "workloads"}
 
 
 def test_judging_the_prior(run):
