@@ -31,6 +31,7 @@ SIZE = 32  # pixels a side
 LAUNCHERS = ("by hand", "fabric", "torchrun")
 STOPS_ITSELF = {  # what a process may do to itself
     "kill": signal.SIGKILL,
+    "kill in the backward pass": signal.SIGKILL,
     "kill after the step": signal.SIGKILL,
     "freeze": signal.SIGSTOP,
     "terminate": signal.SIGTERM,
@@ -104,12 +105,16 @@ def train(job: Job) -> None:
     for step, batch in run.batches(loader):
         drawn.append(torch.rand(()).item())
         seen += [clip.sum().item() for clip in batch]
-        happens = step == job.at and rank == job.who
-        if happens and job.event != "kill after the step":
+        event = job.event if step == job.at and rank == job.who else ""
+        if event in ("stop", "kill", "freeze", "terminate"):
             _happen(job, run)
         loss, share = _losses(run, batch, step)
-        run.step(loss * float("nan") if happens and job.event == "nan" else loss, accuracy=share)
-        if happens and job.event == "kill after the step":
+        if event == "nan":
+            loss = loss * float("nan")
+        if event == "kill in the backward pass":
+            loss.register_hook(lambda _: _happen(job, run))
+        run.step(loss, accuracy=share)
+        if event == "kill after the step":
             _happen(job, run)
     report = {"loss": run.history.loss, "share": run.history.accuracy, "drawn": drawn}
     report |= {"seen": seen, "status": run.status, "done": run.done}
@@ -158,23 +163,22 @@ def outcome(job: Job, launcher: str = "by hand", limit: float = 150.0) -> Outcom
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("event", *(f"report_{rank}.json" for rank in range(job.count))):
         (folder / name).unlink(missing_ok=True)
-    said = folder / "said.txt"
-    with said.open("w") as out:
-        started = [
-            subprocess.Popen(
-                command,
-                env=os.environ | places,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                start_new_session=True,
-            )
-            for command, places in _commands(job, launcher)
-        ]
     frozen = job.event == "freeze" and launcher == "by hand"
+    started = []
+    for command, places in _commands(job, launcher):
+        program = subprocess.Popen(
+            command,
+            env=os.environ | places,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            start_new_session=True,
+        )
+        started.append(program)
     others = [program for rank, program in enumerate(started) if not frozen or rank != job.who]
     try:
-        _wait(others, limit)
+        text = _listen(others, limit)
         ended = time.time()
     finally:
         for program in started:
@@ -186,7 +190,7 @@ def outcome(job: Job, launcher: str = "by hand", limit: float = 150.0) -> Outcom
     files = [folder / f"report_{rank}.json" for rank in range(job.count)]
     reports = [json.loads(file.read_text()) for file in files if file.exists()]
     codes = [program.returncode for program in started]
-    return Outcome(codes, ended - began, said.read_text(), reports)
+    return Outcome(codes, ended - began, text, reports)
 
 
 def _commands(job: Job, launcher: str) -> list[tuple[list[str], dict[str, str]]]:
@@ -207,10 +211,14 @@ def _commands(job: Job, launcher: str) -> list[tuple[list[str], dict[str, str]]]
     return [(command, places | {"LOCAL_RANK": str(rank)}) for rank in range(job.count)]
 
 
-def _wait(programs: Sequence[subprocess.Popen[bytes]], limit: float) -> None:
+def _listen(programs: Sequence[subprocess.Popen[str]], limit: float) -> str:
+    """What programs print until they and those that they started have ended."""
     until = time.monotonic() + limit
-    while time.monotonic() < until and any(program.poll() is None for program in programs):
-        time.sleep(0.05)
+    parts = []
+    for program in programs:
+        with suppress(subprocess.TimeoutExpired):
+            parts.append(program.communicate(timeout=max(until - time.monotonic(), 0.1))[0])
+    return "".join(parts)
 
 
 if __name__ == "__main__":

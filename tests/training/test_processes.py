@@ -13,7 +13,7 @@ from eon_utils.training.processes import LOST_AFTER
 
 CLOSE = 1e-5
 QUICK = 6.0  # seconds to wait for another process, in a test
-TO_END = 15.0  # seconds in which one that is cut off has saved and ended
+TO_END = 19.0  # seconds in which one that is cut off has saved and ended
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,6 @@ def test_each_process_draws_its_own_numbers_and_goes_on_with_them(tmp_path):
     begun = outcome(job).reports
     made = outcome(replace(job, event="", resume=True)).reports
     assert [a["drawn"] + b["drawn"] for a, b in zip(begun, made, strict=True)] == drawn
-    alone = outcome(replace(job, event="", resume=True, count=1, steps=12)).reports
-    again = outcome(replace(job, event="", resume=True, count=1, steps=12)).reports
-    assert len(alone[0]["drawn"]) == 4 and not again[0]["drawn"], "it was finished"
 
 
 # --- what happens to one ---
@@ -124,10 +121,19 @@ def check_lost(made, job, step=3):
 
 
 @pytest.mark.parametrize(
-    ("launcher", "who"), [("fabric", 0), ("fabric", 1), ("by hand", 0), ("torchrun", 1)]
+    ("launcher", "who", "network", "event"),
+    [
+        ("fabric", 0, "frames", "kill"),
+        ("fabric", 1, "frames", "kill"),
+        ("torchrun", 1, "frames", "kill"),
+        ("by hand", 0, "prior", "kill"),
+        ("by hand", 1, "frames", "kill in the backward pass"),
+    ],
 )
-def test_when_one_is_killed_the_other_keeps_the_state_and_ends(tmp_path, launcher, who):
-    job = frames(tmp_path, steps=1000, event="kill", who=who)
+def test_when_one_is_killed_the_other_keeps_the_state_and_ends(
+    tmp_path, launcher, who, network, event
+):
+    job = Job(str(tmp_path), steps=1000, network=network, event=event, who=who)
     check_lost(outcome(job, launcher), job)
 
 

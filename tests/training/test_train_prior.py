@@ -377,7 +377,8 @@ def test_two_machines_under_torchrun(tmp_path):
     assert about(tmp_path / "out" / "prior.safetensors")["trained"][0]["machine"] == "2 x CPU"
 
 
-def test_two_processes_that_are_stopped_say_so_and_save(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_processes_that_are_stopped_say_so_and_save(tmp_path, number):
     (tmp_path / "two.py").write_text(SCRIPT)
     words = "prior --mixture digits=1 --size 32 --width 4 --batch 4 --steps 9999 --devices 2"
     process = subprocess.Popen(
@@ -393,7 +394,7 @@ def test_two_processes_that_are_stopped_say_so_and_save(tmp_path):
         if "starting anew" in line:
             break
     time.sleep(3)  # some steps
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, error = process.communicate(timeout=100)
     assert "stopped after" in said
     assert "prior: stopped, so nothing was saved; the same command goes on" in error
