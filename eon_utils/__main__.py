@@ -156,7 +156,7 @@ def train_weights(args: Namespace) -> int:
     check_writable(args.out, "--out")  # now, not after hours of training
     if "prior" not in names:
         _check_of_autoencoders(args)
-    from eon_utils.training.processes import several_processes
+    from eon_utils.training.launchers import several_processes
 
     fabric = several_processes(args.devices, args.num_nodes, args.precision)
     if not fabric.is_global_zero:
@@ -199,7 +199,7 @@ def _train_autoencoders(names: Sequence[str], args: Namespace, fabric: Fabric) -
 def _train_prior(args: Namespace, fabric: Fabric) -> None:
     from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
-    from eon_utils.training.processes import precision_of
+    from eon_utils.training.launchers import precision_of
 
     words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")
     mixture = tuple(train_prior.parse_mixture(words).items()) if words else None
@@ -460,7 +460,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return args.run_command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
-        if int(rank) == 0:  # of several processes one says it
+        # Of several processes one says it, but of those that lost touch with another each does.
+        if int(rank) == 0 or isinstance(error, ConnectionError):
             print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

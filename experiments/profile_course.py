@@ -9,8 +9,8 @@ ways to compute the same would buy, in pairs of calls that take turns, so that w
 machine does hits both. Each measurement has a process of its own.
 
 Writes profile_sizes.csv, profile_shares.csv, profile_settings.csv and profile.png into the folder,
-and their tables into its scaling.md, if there is one. A quiet machine of two cores takes a quarter of
-an hour.
+and their tables into its scaling.md, if there is one. A quiet machine of two cores takes a quarter
+of an hour.
 """
 
 from __future__ import annotations

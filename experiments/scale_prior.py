@@ -20,9 +20,9 @@ import torch
 from eon_utils.config import device
 from eon_utils.data.video_clips import video_files
 from eon_utils.training import train_prior
+from eon_utils.training.launchers import PRECISIONS, several_processes
 from eon_utils.training.prior_scaling import Measured, write_scaling
 from eon_utils.training.prior_score import TASKS, PriorScore
-from eon_utils.training.processes import PRECISIONS, several_processes
 
 
 class Variant(NamedTuple):

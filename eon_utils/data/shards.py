@@ -211,7 +211,8 @@ def shard_loader(
         weights: source -> how often a clip of it is drawn.
         batch: clips in one, of this process.
         frames: of a clip.
-        seed: of the order, and of the changes.
+        seed: of the order. The changes are drawn by PyTorch's generator; `TrainingRun` gives each
+            process of a training a stream of its own.
         workers: processes that load clips beside the training.
         irreversible: sources whose time runs one way.
 
@@ -245,5 +246,5 @@ def shard_loader(
 def _draw(packed: dict[str, np.ndarray], frames: int, reversible: bool) -> Tensor:
     """A clip of `Mixture`'s kind."""
     clip = torch.from_numpy(packed["clip"]).float() / 255
-    rng = np.random.default_rng(int(torch.randint(2**62, ())))  # each process has its own
+    rng = np.random.default_rng(int(torch.randint(2**62, ())))  # of the process that loads it
     return augment(clip, rng, frames, reversible)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eon_utils.models.content_encoder import ContentEncoder
+from eon_utils.training.processes import joint_rows, own_draws, own_rows
 
 EMBEDDED = 64  # numbers by which frames are compared
 HIDDEN = 256
@@ -35,6 +36,9 @@ class ClipContrast(nn.Module):
     encoder says of them, the second must be found among the others' and those of earlier steps. So
     it learns what the frames of a clip share: what is in them. Nobody says what that is.
 
+    Several processes search among the frames of all of them, and draw by a clip's place in the
+    joint batch: their loss is that of one process with the joint batch.
+
     Args:
         encoder: that is trained.
     """
@@ -55,16 +59,16 @@ class ClipContrast(nn.Module):
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
     def forward(self, encoder: ContentEncoder, clips: Tensor, step: int) -> Tensor:
-        """The loss: cross-entropy of the choice.
+        """The loss: cross-entropy of the choice. All processes of a training call it together.
 
         Args:
             encoder: that is trained.
-            clips: (N, T, 3, H, W) in [0, 1], T >= 2.
+            clips: of this process, (N, T, 3, H, W) in [0, 1], T >= 2.
             step: of the training; it decides about the frames and how they are changed.
         """
         rng = torch.Generator(clips.device).manual_seed(step)
         count, length = clips.shape[:2]
-        order = torch.rand(count, length, generator=rng, device=clips.device).argsort(1)
+        order = own_draws(torch.rand, rng, count, length).argsort(1)
         rows = torch.arange(count, device=clips.device)
         frames = clips[rows[:, None], order[:, :2]]  # (N, 2, 3, H, W)
         first, second = (random_views(frames[:, side], rng) for side in range(2))
@@ -72,12 +76,13 @@ class ClipContrast(nn.Module):
         with torch.no_grad():
             self._follow(encoder)
             keys = self.slow_head(self.slow_encoder(second)).float()
-            keys = F.normalize(keys, dim=1)  # (N, 64)
+            keys = joint_rows(F.normalize(keys, dim=1))  # (W N, 64), of W processes
         with torch.autocast(clips.device.type, enabled=False):
-            queued = min(int(self.filled), QUEUED_STEPS * count)
+            queued = min(int(self.filled), QUEUED_STEPS * len(keys))
             others = torch.cat([keys, self.queue[:queued]])
             likeness = query @ others.T / TEMPERATURE
-        loss = F.cross_entropy(likeness, rows)
+        matches = own_rows(torch.arange(len(keys), device=clips.device))
+        loss = F.cross_entropy(likeness, matches)
         self._keep(keys)
         return loss
 
@@ -100,9 +105,9 @@ def random_views(frames: Tensor, rng: torch.Generator) -> Tensor:
     """Frames as they might be seen from elsewhere, in another light.
 
     Args:
-        frames: (N, 3, H, W) in [0, 1].
+        frames: of this process, (N, 3, H, W) in [0, 1].
         rng: decides how each is turned, scaled, stretched, sheared, shifted, lit and made grainy;
-            of the frames' device.
+            of the frames' device, and in the same state in all processes.
 
     Returns:
         (N, 3, H, W) in [0, 1].
@@ -110,7 +115,7 @@ def random_views(frames: Tensor, rng: torch.Generator) -> Tensor:
     count = len(frames)
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
-        share = torch.rand(count, *shape, generator=rng, device=frames.device)
+        share = own_draws(torch.rand, rng, count, *shape)
         return low + (high - low) * share
 
     angle = draw(-TURN, TURN)
@@ -125,7 +130,7 @@ def random_views(frames: Tensor, rng: torch.Generator) -> Tensor:
     seen = F.grid_sample(frames, grid, padding_mode="border", align_corners=False)
     gain = draw(DARKEST, BRIGHTEST, 1, 1, 1) + draw(-TINT, TINT, 3, 1, 1)
     seen = seen * gain.exp() + draw(-LIFT, LIFT, 1, 1, 1)
-    noise = torch.randn(frames.shape, generator=rng, device=frames.device)
+    noise = own_draws(torch.randn, rng, *frames.shape)
     seen = seen + draw(0, GRAIN, 1, 1, 1) * noise
     return seen.clamp(0, 1)
 

@@ -19,8 +19,8 @@ from eon_utils.evaluation.metrics import accuracy, next_frame_psnr, psnr, ssim
 from eon_utils.models.pca_autoencoder import load_autoencoder
 from eon_utils.models.prior import load_prior
 from eon_utils.training.history import History
+from eon_utils.training.launchers import machine, precision_of
 from eon_utils.training.prior_score import PER_FILE, file_rows
-from eon_utils.training.processes import machine, precision_of
 from eon_utils.training.run import TrainingRun
 
 PIXELS = 64  # side of the pictures that a card judges by

@@ -31,14 +31,11 @@ from tqdm.auto import tqdm
 
 from eon_utils.config import RUNS, device
 from eon_utils.threads import BusyCores, settle_threads
-from eon_utils.training import checkpoint
+from eon_utils.training import checkpoint, processes
 from eon_utils.training.history import History, snapshot_steps, to_uint8
 
-GO_ON, TIME_IS_UP, STOP = (
-    0,
-    1,
-    2,
-)  # what a process asks for after a step; the highest of all holds for all
+# What a process asks for after a step; the highest of all holds for all.
+GO_ON, SAVE, TIME_IS_UP, STOP = range(4)
 # Settings of an optimizer that say how it computes, not what.
 HOW_ALONE = ("fused", "foreach", "capturable", "differentiable")
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -55,12 +52,22 @@ class TrainingRun:
             run.step(loss)
 
     `async for` hands control back for a moment at each screen update: that is what lets the Stop
-    button through while a cell runs. Stop and the interrupt button end the loop after the current
-    step; everything so far stays usable. A loss that is NaN or above `explode` times the first one
-    ends the loop too, in the last good state.
+    button through while a cell runs. Stop, the interrupt button, Ctrl-C and SIGTERM, which clusters
+    send before they kill, end the loop after the current step; everything so far stays usable. A
+    loss that is NaN or above `explode` times the first one ends the loop too, in the last good
+    state.
 
-    With several processes each sees its share of every batch, all go the same way after each step,
-    and when one is lost the others save a checkpoint and end with an error.
+    With several processes each sees its share of every batch: number r of W has each W-th clip,
+    from clip r on. All log the mean of their losses, and go the same way after each step. The first
+    one measures, and saves. When one is lost, the others save a checkpoint and end with an error.
+    One is lost that ends, and one that the others have waited for `processes.LOST_AFTER` seconds;
+    they have more patience at the first step, and while one measures or saves.
+
+    What each of several processes draws from PyTorch's generator is its own: it depends on the
+    seed, the step and the process's number. So a training that is resumed on several processes
+    draws what they would have drawn from the start. One process alone has a single stream, which
+    the checkpoint keeps. Where one goes on for several, or the other way round, what is drawn from
+    then on follows from the checkpoint.
 
     Args:
         model: any module.
@@ -72,7 +79,7 @@ class TrainingRun:
         cooldown: over this last share of the steps it falls to 0, which settles what a constant one
             keeps shaking.
         seconds: end after so many of training, if `steps` do not end it before; the cool-down falls
-            with them.
+            with them. Loading batches counts, what is watched, measured and saved does not.
         clip_norm: the largest norm of all gradients together; longer ones are scaled to it.
         average: keep a moving average of the weights with this decay per step, `trained`.
         watched: what the model returns of these is kept at <= 60 log-spaced steps, and at `marks`:
@@ -84,7 +91,8 @@ class TrainingRun:
         measure: called with the model (eval mode, no gradient) at the same steps, returns numbers
             to keep.
         explode: how many times the first loss is too much.
-        resume: go on from the checkpoint `folder/name.safetensors` if there is one.
+        resume: go on from the checkpoint `folder/name.safetensors` if there is one. Any number of
+            processes may do so; all of them read it.
         live: a panel of `live_panel()`, or None.
         folder: of the checkpoint; the default is `runs/checkpoints`, or `$EON_CHECKPOINTS`.
         fabric: for several GPUs, nodes or another precision; the default is one device.
@@ -92,8 +100,9 @@ class TrainingRun:
 
     Raises:
         ValueError: for a checkpoint of something else: of other pictures, another model, optimizer
-            or setting of them (noise, learning rate), or of more steps; and when results and target
-            differ in shape.
+            or setting of them (noise, learning rate), or of more steps; where processes find
+            different ones; and when results and target differ in shape.
+        ConnectionError: in a step, when another process is lost.
     """
 
     def __init__(
@@ -151,15 +160,21 @@ class TrainingRun:
         self.path = folder / f"{name}.safetensors"
         self.done = 0
         self._began = 0.0  # when the step under way began
+        self._saved = 0.0  # when the checkpoint was last written
+        self._draws: int | None = None  # seeds what several processes draw
+        self._limit = processes.PATIENCE  # seconds that processes wait for each other
         self.status = "new"
         self.stopping = False
         self._good_state: dict[str, Tensor] = {}
         self._good_step = 0
         self._logs = _tensorboard(self.path.with_suffix("")) if tensorboard else None
         self._asked = self._settings()  # now: while it trains, modules may count, and rates fall
+        for group in self._optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
         if resume:
             self._load()
-        self.scheduler = self._schedule()
+        if self.fabric.world_size > 1:
+            self._begin_together()
 
     @property
     def trained(self) -> nn.Module:
@@ -168,7 +183,8 @@ class TrainingRun:
 
     def __call__(self, *inputs: Any) -> Any:  # noqa: ANN401
         """The model's forward pass, on the run's device(s) and in its precision."""
-        return self.wrapped(*inputs)
+        with self._peers():
+            return self.wrapped(*inputs)
 
     def batches(self, stream: Tensor | DataLoader) -> _Batches:
         """(step, batch) for each step to do.
@@ -193,6 +209,7 @@ class TrainingRun:
         value = self._healthy(loss if logged is None else logged, loss)
         if value is None:
             return
+        right = None if accuracy is None else self._mean(accuracy)
         self.optimizer.zero_grad()
         with self._peers():
             self.fabric.backward(loss)
@@ -203,13 +220,13 @@ class TrainingRun:
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.module)
-        self._log(value, accuracy)
+        self._log(value, right)
 
     def log(self, loss: Tensor, accuracy: float | Tensor | None = None) -> None:
         """Log only: for a loop that writes backward pass and optimizer step out itself."""
         value = self._healthy(loss, loss)
         if value is not None:
-            self._log(value, accuracy)
+            self._log(value, None if accuracy is None else self._mean(accuracy))
 
     def save(self) -> None:
         """Write the checkpoint. A full disk only warns."""
@@ -221,6 +238,8 @@ class TrainingRun:
         facts = {"step": str(self.done), "watched": self._fingerprint()}
         facts["measures"] = json.dumps(self.history.measures)
         facts["settings"] = json.dumps(self._asked)
+        if self._draws is not None:
+            facts["draws"] = str(self._draws)
         try:
             checkpoint.write(self.path, tensors, facts)
         except (OSError, SafetensorError) as error:  # a full disk must not end a training
@@ -230,12 +249,10 @@ class TrainingRun:
     # --- the schedule ---
 
     def _schedule(self) -> LambdaLR:
-        """Learning rates rise linearly over the warm-up, and fall so over the cool-down."""
-        for group in self._optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
         return LambdaLR(self._optimizer, self._share_of_lr, last_epoch=self.done - 1)
 
     def _share_of_lr(self, step: int) -> float:
+        """Learning rates rise linearly over the warm-up, and fall so over the cool-down."""
         rise = (step + 1) / (self.warmup + 1)
         fall = (self.steps - step) / max(self.cooldown * self.steps, 1)
         if self.seconds and self.cooldown:
@@ -245,48 +262,95 @@ class TrainingRun:
 
     # --- several processes ---
 
-    def _mean(self, value: float | Tensor) -> float:
-        """A number's mean over all processes."""
+    def _over_all(self, value: float | Tensor, operation: str) -> float:
+        """A number's mean, minimum or maximum over all processes."""
         if self.fabric.world_size == 1:
             return float(value)
-        local = torch.as_tensor(value, dtype=torch.float32, device=self.fabric.device)
+        own = torch.tensor(float(value), dtype=torch.float64, device=self.fabric.device)
         with self._peers():
-            mean = self.fabric.all_reduce(local.detach(), reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        return float(mean)
+            result = self.fabric.all_reduce(own, reduce_op=operation)
+        assert isinstance(result, Tensor)
+        return float(result)
+
+    def _mean(self, value: float | Tensor) -> float:
+        return self._over_all(value, "mean")
 
     def _agreed(self) -> int:
         """What all processes do next: the most that one of them asks for."""
         wish = GO_ON
+        if time.monotonic() - self._saved > SAVE_EVERY:
+            wish = SAVE
         if self.seconds and self.history.spent >= self.seconds:
             wish = TIME_IS_UP
         if self.stopping:
             wish = STOP
-        if self.fabric.world_size == 1:
-            return wish
-        with self._peers():
-            most = self.fabric.all_reduce(
-                torch.tensor(wish, device=self.fabric.device), reduce_op="max"
+        return int(self._over_all(wish, "max"))
+
+    def _begin_together(self) -> None:
+        """The processes begin at one step, with one seed."""
+        least, most = (int(self._over_all(self.done, operation)) for operation in ("min", "max"))
+        if least != most:
+            raise ValueError(
+                f"{self.name}: some processes resume at step {least}, others at {most}; put"
+                f" {self.path.parent} on a disk that all machines share"
             )
-        assert isinstance(most, Tensor)
-        return int(most)
+        if self._draws is None:
+            self._draws = self.fabric.broadcast(int(torch.randint(2**62, ())))
+
+    def _seed_draws(self) -> None:
+        """Each of several processes draws numbers of its own in a step."""
+        if self._draws is not None:
+            sequence = np.random.SeedSequence((self._draws, self.done, self.fabric.global_rank))
+            torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+    def _resume_draws(self, facts: dict[str, str], saved: dict[str, Tensor]) -> None:
+        """Go on drawing, whether one process or several have drawn before."""
+        checkpoint.set_random_state(saved)
+        if "draws" in facts:
+            self._draws = int(facts["draws"])
+            self._seed_draws()
+        if self.fabric.world_size == 1:
+            self._draws = None
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self._limit = seconds
+        processes.wait_at_most(seconds)
+
+    @contextmanager
+    def _one_alone(self) -> Iterator[None]:
+        """Where the others wait for one that works: as long as it takes."""
+        before = self._limit
+        self._wait_at_most(processes.PATIENCE)
+        with self._peers():
+            yield
+        self._wait_at_most(before)
 
     @contextmanager
     def _peers(self) -> Iterator[None]:
         """Where processes wait for each other: when one is lost the others save, and end."""
+        began = time.monotonic()
         try:
             yield
         except RuntimeError as error:
-            if self.fabric.world_size == 1 or self.status == "lost":
+            ours = self.fabric.world_size == 1 or not processes.is_of_contact(error)
+            if ours or self.status in ("new", "lost"):
                 raise
             self.status = "lost"
-            self.save()
-            rank = self.fabric.global_rank
-            raise RuntimeError(
-                f"{self.name}: process {rank} of {self.fabric.world_size} lost touch with "
-                f"the others after step {self.done}. The state is kept in {self.path}; train with "
-                f"resume=True to go on from it. ({error})"
+            late = time.monotonic() - began > 0.9 * self._limit
+            why = f"one has not answered for {self._limit:.0f} s" if late else "one has ended"
+            self._settle()
+            if not self._kept_by_another():
+                self.save()
+            raise ConnectionError(
+                f"{self.name}: process {self.fabric.global_rank} of {self.fabric.world_size} lost"
+                f" touch with the others after step {self.done}: {why}. The state is kept in"
+                f" {self.path}; train with resume=True to go on from it"
             ) from error
+
+    def _kept_by_another(self) -> bool:
+        """Whether another process, which was cut off as this one, has written as much or more."""
+        there = checkpoint.about(self.path)
+        return there.get("draws") == str(self._draws) and int(there["step"]) >= self.done
 
     # --- the loop around the reader's loop ---
 
@@ -294,8 +358,9 @@ class TrainingRun:
         """What happens before, between and after the steps."""
         self.status = "running"
         self.stopping = False
+        self.scheduler = self._schedule()
         told = False
-        saved = time.monotonic()
+        self._saved = time.monotonic()
         cores = _CoreWatch(self)
         hidden = bool(self.live) or not sys.stderr.isatty() or not self.fabric.is_global_zero
         bar = tqdm(total=self.steps, initial=self.done, desc=self.name, disable=hidden)
@@ -304,24 +369,21 @@ class TrainingRun:
         asked = GO_ON
         try:
             with _interrupt_stops(self):
-                while self.done < self.steps and (asked := self._agreed()) == GO_ON:
-                    if self.done in self.snapshot_steps:
-                        self._snapshot()
+                while self.done < self.steps and (asked := self._agreed()) < TIME_IS_UP:
+                    self._look_and_save(asked)
                     self.wrapped.train()
-                    batch = next(batches)
-                    step = self.done
                     self._began = time.perf_counter()
+                    self._seed_draws()
+                    step, batch = self.done, next(batches)
                     yield step, batch
                     if self.status == "diverged":
                         break
                     if self.done == step:
                         self._count()
+                    self._keep_pace()
                     bar.update()
                     panel.update()
                     told = told or self._tell_time_left()
-                    if time.monotonic() - saved > SAVE_EVERY:
-                        self._save_once()
-                        saved = time.monotonic()
                     cores.update()
             if self.status == "running":
                 self.status = "stopped" if asked == STOP and self.done < self.steps else "finished"
@@ -335,23 +397,35 @@ class TrainingRun:
             bar.close()
             self._finish()
 
+    def _look_and_save(self, asked: int) -> None:
+        if asked == SAVE:
+            self._save_once()
+        if self.done in self.snapshot_steps:
+            self._snapshot()
+
     def _count(self) -> None:
-        """A step is done."""
-        # The same for all, because the learning rate may depend on it.
-        spent = self._mean(time.perf_counter() - self._began)
-        self.history.seconds.append(self.history.spent + spent)
+        """A step is done. No other process is asked: one that was just cut off counts it too."""
+        self.history.seconds.append(self.history.spent + time.perf_counter() - self._began)
         self.done += 1
-        self.scheduler.step()
 
     def _settle(self) -> None:
         """Count a step that was done though the body of the reader's loop is not through."""
-        if self.fabric.world_size == 1 and len(self.history.loss) > self.done:
+        if len(self.history.loss) > self.done:
             self._count()
+
+    def _keep_pace(self) -> None:
+        """After a step: the time and the learning rate are the same for all processes."""
+        self.history.seconds[-1] = self._mean(self.history.spent)
+        self.scheduler.step()
+        self._wait_at_most(processes.LOST_AFTER)
 
     def _feed(self, stream: Tensor | DataLoader) -> Iterator[Any]:
         """Batches on the run's device, without end; each process gets its share."""
         if not isinstance(stream, Tensor):
             return self._feed_from(stream)
+        if len(stream) % self.fabric.world_size:
+            remedy = f"must be a multiple of {self.fabric.world_size}, the processes"
+            raise ValueError(f"{self.name}: a batch of {len(stream)} {remedy}")
         share = stream[self.fabric.global_rank :: self.fabric.world_size]
         return repeat(self.fabric.to_device(share))
 
@@ -392,7 +466,7 @@ class TrainingRun:
             self._settle()
             self._snapshot()
             self._save_once()
-            self.fabric.barrier()  # a process that ends early may take the one that saves with it
+        self._wait_at_most(processes.PATIENCE)
         of = "" if self.done == self.steps or self.seconds else f" of {self.steps:,}"
         loss = f", loss {self.history.loss[-1]:.3g}" if self.history.loss else ""
         took = f"{self.history.spent:.1f} s"
@@ -410,16 +484,19 @@ class TrainingRun:
             print(text, flush=True)
 
     def _save_once(self) -> None:
-        """Of several processes one writes."""
+        """Of several processes one writes. The others wait: one that ends may take it with it."""
         if self.fabric.is_global_zero:
             self.save()
+        with self._one_alone():
+            self.fabric.barrier()
+        self._saved = time.monotonic()
 
     # --- what is logged and kept ---
 
-    def _log(self, value: float, accuracy: float | Tensor | None) -> None:
+    def _log(self, value: float, accuracy: float | None) -> None:
         self.history.loss.append(value)
         if accuracy is not None:
-            self.history.accuracy.append(self._mean(accuracy))
+            self.history.accuracy.append(accuracy)
         if self._logs is not None:
             self._logs.add_scalar("loss", value, self.done)
 
@@ -460,18 +537,25 @@ class TrainingRun:
     @torch.no_grad()
     def _snapshot(self) -> None:
         """Pictures, measures, a copy of the weights. Draws none of the training's numbers."""
-        if not self.fabric.is_global_zero or self.done in self.history.snapshot_steps:
+        if self.done in self.history.snapshot_steps:
             return
-        with torch.random.fork_rng():
-            if self.watched is not None:
-                self.history.snapshots.append(self.pictures())
-            measures = self.measure(self.trained.eval()) if self.measure else {}
+        seen = self._look() if self.fabric.is_global_zero else (None, {})
+        with self._one_alone():
+            pictures, measures = self.fabric.broadcast(seen)  # whoever saves has them
+        if pictures is not None:
+            self.history.snapshots.append(pictures)
         self.history.measures.append(measures)
         self.history.snapshot_steps.append(self.done)
         self._good_step = self.done
         self._good_state = {}
         for key, value in self._state().items():
             self._good_state[key] = value.detach().to("cpu", copy=True)
+
+    def _look(self) -> tuple[np.ndarray | None, dict[str, float]]:
+        with torch.random.fork_rng():
+            pictures = None if self.watched is None else self.pictures()
+            measures = self.measure(self.trained.eval()) if self.measure else {}
+        return pictures, measures
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"model.{key}": value for key, value in self.module.state_dict().items()}
@@ -535,9 +619,9 @@ class TrainingRun:
             remedy = "train with resume=False to start anew (the old file is kept as .previous)"
             raise ValueError(f"cannot resume from {self.path.name}; {remedy}: {error}") from error
         checkpoint.set_optimizer_state(self._optimizer, saved)
-        checkpoint.set_random_state(saved)
         checkpoint.set_history_state(self.history, saved, facts)
         self.done = int(facts["step"])
+        self._resume_draws(facts, saved)
         self._say(f"{self.name}: resumed at step {self.done:,} of {self.steps:,}")
 
 
@@ -605,21 +689,23 @@ class _Batches:
 
 @contextmanager
 def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
-    """During a run the first Ctrl-C or interrupt asks it to stop; the second interrupts."""
+    """During a run Ctrl-C, an interrupt or SIGTERM asks it to stop; a second Ctrl-C interrupts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if run.stopping:
+        # A cluster may send SIGTERM twice: to a process, and through the one that launched it.
+        if run.stopping and number == signal.SIGINT:
             raise KeyboardInterrupt
         run.stopping = True
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = [(number, signal.signal(number, handle)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _is_plain(value: object) -> bool:

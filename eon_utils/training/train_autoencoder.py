@@ -28,8 +28,8 @@ from eon_utils.models.pca_autoencoder import (
     save_autoencoder,
 )
 from eon_utils.models.weight_files import WEIGHTS
+from eon_utils.training.launchers import check_same_step, launch, several_processes
 from eon_utils.training.model_card import autoencoder_card
-from eon_utils.training.processes import check_same_step, launch, several_processes
 from eon_utils.training.run import TrainingRun
 from eon_utils.training.train_prior import log_error
 

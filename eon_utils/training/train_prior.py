@@ -42,9 +42,10 @@ from eon_utils.models.weight_files import WEIGHTS, load_tensors, read_weights
 from eon_utils.training import recording
 from eon_utils.training.clip_contrast import ClipContrast
 from eon_utils.training.history import History
+from eon_utils.training.launchers import check_same_step, launch, machine, several_processes
 from eon_utils.training.model_card import prior_card
 from eon_utils.training.prior_score import PriorScore
-from eon_utils.training.processes import check_same_step, launch, machine, several_processes
+from eon_utils.training.processes import joint_rows, own_rows, rank_and_count
 from eon_utils.training.run import TrainingRun
 
 CLIPS_PER_WEIGHT = 5_000  # kept of a source that is slow to make, for each unit of its weight
@@ -237,6 +238,10 @@ class Question(NamedTuple):
     def times(self) -> Tensor:
         """Of the given frames, counted from the one asked for, (N, 4)."""
         return (self.given - self.asked[:, None]).float()
+
+    def own(self) -> Question:
+        """That about the clips of this process, where it is about the joint batch of several."""
+        return Question(own_rows(self.given), own_rows(self.asked))
 
 
 def default_mixture(videos: bool = False) -> dict[str, float]:
@@ -446,19 +451,25 @@ def reading_loss(reading: Reading, target: Tensor) -> Tensor:
 def prediction_loss(model: Prior, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """The loss of a step: each asks one kind of question, in turn.
 
+    Several processes call it together. What is asked about a clip depends on the step and on the
+    clip's place in the joint batch. So the mean of their losses is the loss of the joint batch, for
+    an even number of clips each.
+
     Args:
         model: the prior to train.
         clips: (N, T, 3, H, W) in [0, 1], T >= 5; to predict several frames, half of them are used.
         step: of the training.
 
     Returns:
-        The loss, and the squared error as a share of what copying the nearest frame gives.
+        The loss, and the squared error as a share of what copying the nearest frame gives. That of
+        several processes is over the clips of all.
     """
     kind = QUESTIONS[step % len(QUESTIONS)]
     if kind == "ahead":
         return _loss_ahead(model, clips[: -(-len(clips) // 2)])
     count, frames = clips.shape[:2]
-    question = draw_question(kind, count, frames, np.random.default_rng(step))
+    joint = count * rank_and_count()[1]
+    question = draw_question(kind, joint, frames, np.random.default_rng(step)).own()
     rows = torch.arange(count)
     given = clips[rows[:, None], question.given]  # (N, 4, 3, H, W)
     target = clips[rows, question.asked]
@@ -480,11 +491,16 @@ def _loss_ahead(model: Prior, clips: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _share(reading: Reading, nearest: Tensor, target: Tensor) -> Tensor:
-    return (log_error(reading.frame, target) - log_error(nearest, target)).exp()
+    share = log_error(reading.frame, target) - log_error(nearest, target)
+    return joint_rows(share[None]).mean().exp()
 
 
 class PriorObjective(nn.Module):
     """A prior and its losses as one module, so that several processes can share the work.
+
+    With the same number of clips each, an even one, their loss curve is that of one process with
+    the joint batch, up to rounding: both losses draw by a clip's place in the joint batch, and the
+    frames to choose from are those of all processes.
 
     Args:
         prior: to train.

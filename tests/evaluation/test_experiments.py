@@ -26,6 +26,7 @@ SCRIPTS = (
     "judge_prior",
     "judge_transfer",
     "measure_sweep",
+    "measure_processes",
     "profile_course",
     "scale_prior",
 )
@@ -65,7 +66,7 @@ def test_every_option_is_explained(run, script):
 
 def test_scripts_are_all_here(repo):
     files = {path.stem for path in (repo / "experiments").glob("*.py")}
-    assert files == {*SCRIPTS, "common", "rivals", "workloads"}
+    assert files == {*SCRIPTS, "common", "joint_training", "rivals", "workloads"}
 
 
 def test_judging_the_prior(run):

@@ -13,7 +13,7 @@ import torch
 from eon_utils.__main__ import main
 from eon_utils.models.weight_files import read_weights
 from eon_utils.training import checkpoint, processes, train_autoencoder
-from eon_utils.training.processes import Started, precision_of, several_processes, started
+from eon_utils.training.launchers import Started, precision_of, several_processes, started
 
 SCRIPT = """
 import sys

@@ -292,17 +292,29 @@ def test_divergence_keeps_the_last_good_state(pictures, tmp_path, capsys, bad):
     assert np.array_equal(output, run.history.snapshots[-1])
 
 
-def test_the_interrupt_button_stops_after_the_step_and_is_given_back(pictures, tmp_path):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize(
+    "signals",
+    [
+        (signal.SIGINT,),
+        (signal.SIGTERM,),
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGINT, signal.SIGTERM),
+    ],
+)
+def test_a_signal_stops_after_the_step_and_is_given_back(pictures, tmp_path, signals, capsys):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def interrupt(step, loss):
         if step == 4:
-            os.kill(os.getpid(), signal.SIGINT)
+            for number in signals:
+                os.kill(os.getpid(), number)
         return loss
 
     run = train(pictures, tmp_path, loss_of=interrupt)
     assert run.status == "stopped" and run.done == 5 and run.history.snapshot_steps[-1] == 5
-    assert signal.getsignal(signal.SIGINT) is before
+    assert "t: stopped after 5 of 12 steps" in capsys.readouterr().out
+    assert int(checkpoint.about(run.path)["step"]) == 5
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_an_error_in_the_loop_is_passed_on_and_the_handler_given_back(pictures, tmp_path):
@@ -477,6 +489,17 @@ def test_a_run_ends_when_its_seconds_are_over(pictures, tmp_path, capsys):
     assert run.status == "finished" and 0.5 <= run.history.spent < 1.5
     assert run.optimizer.param_groups[0]["lr"] < 1e-4, "the learning rate has fallen with the time"
     assert "of 1,000,000" not in capsys.readouterr().out
+
+
+def test_the_time_to_load_a_batch_counts(tmp_path):
+    class Slow(Numbers):
+        def __getitem__(self, index):
+            time.sleep(0.02)
+            return super().__getitem__(index)
+
+    _, run = seen_by(DataLoader(Slow(), 4), tmp_path, 1_000_000, seconds=0.4)
+    assert run.status == "finished" and run.done <= 5
+    assert run.history.spent >= 0.08 * run.done
 
 
 def test_the_moving_average_is_kept_shown_and_resumed(pictures, tmp_path):

@@ -20,9 +20,9 @@ from eon_utils.__main__ import main
 from eon_utils.data import video_clips
 from eon_utils.training import (
     checkpoint,
+    launchers,
     model_card,
     prior_score,
-    processes,
     recording,
     train_prior,
 )
@@ -188,8 +188,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
 def test_half_precision_learns_as_single_precision_does(tmp_path):
     clips = MovingDigits(2, 7, 32).stack()
     losses = []
-    for precision in processes.PRECISIONS:
-        fabric = processes.several_processes(precision=precision)
+    for precision in launchers.PRECISIONS:
+        fabric = launchers.several_processes(precision=precision)
         settings = {"name": precision, "folder": tmp_path, "fabric": fabric}
         run, _ = train_prior.train(untrained(), clips, 4, **settings)
         losses.append(run.history.loss)
@@ -384,7 +384,8 @@ def test_two_machines_under_torchrun(tmp_path):
     assert about(tmp_path / "out" / "prior.safetensors")["trained"][0]["machine"] == "2 x CPU"
 
 
-def test_two_processes_that_are_stopped_say_so_and_save(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_processes_that_are_stopped_say_so_and_save(tmp_path, number):
     (tmp_path / "two.py").write_text(SCRIPT)
     words = "prior --mixture digits=1 --size 32 --width 4 --batch 4 --steps 9999 --devices 2"
     process = subprocess.Popen(
@@ -400,7 +401,7 @@ def test_two_processes_that_are_stopped_say_so_and_save(tmp_path):
         if "starting anew" in line:
             break
     time.sleep(3)  # some steps
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, error = process.communicate(timeout=100)
     assert "stopped after" in said
     assert "prior: stopped, so nothing was saved; the same command goes on" in error
