@@ -51,7 +51,7 @@ def sweep_notebook(args: Namespace) -> int:
     from eon_utils.course import sweep
 
     if (args.plot or args.over) and args.notebook and not args.settings:
-        return _plot_sweep(Path(args.notebook), args)
+        return _plot_sweep(_path(args.notebook), args)
     cluster = sweep.Cluster(args.scheduler, args.workers, args.retries)
     if args.resume:
         if args.out or (not args.notebook and (args.settings or args.preset)):
@@ -139,6 +139,8 @@ def train_weights(args: Namespace) -> int:
     if args.out.is_file():
         raise ValueError(f"--out {args.out} is a file; give a folder")
     check_writable(args.out, "--out")  # now, not after hours of training
+    remedy = "copy the course to where you may write"
+    check_writable(RUNS / "prior", "the folder of clips and checkpoints", remedy)
     autoencoders = [name for name in names if name != "prior"]
     if autoencoders:
         from eon_utils.training import train_autoencoder
@@ -268,8 +270,8 @@ def parser() -> argparse.ArgumentParser:
     text = "build slides of the lessons, and a handout, from the committed notebooks"
     add = command("slides", build_slides, text)
     add("--only", default="", metavar="02,03", help="only these lessons")
-    add("--run", type=Path, metavar="FOLDER", help="from the notebooks of this run")
-    add("--out", type=Path, metavar="FOLDER", help="where to (default: build/slides)")
+    add("--run", type=_path, metavar="FOLDER", help="from the notebooks of this run")
+    add("--out", type=_path, metavar="FOLDER", help="where to (default: build/slides)")
 
     text = "copy the notebooks without solutions and outputs"
     add = command("student", make_student, text)

@@ -445,7 +445,9 @@ def report(part: str, rows: list[Row], args: argparse.Namespace) -> None:
     print(f"\n{table}", flush=True)
     if part == "sizes":
         draw(rows, args.out / FIGURE)
-        table += f"\n\n![Time and memory by size, both logarithmic; the numbers are slopes]({FIGURE})"
+        table += (
+            f"\n\n![Time and memory by size, both logarithmic; the numbers are slopes]({FIGURE})"
+        )
     page = args.out / "scaling.md"
     if page.exists():
         parts = {"profile machine": machine(args.threads), f"profile {part}": table}

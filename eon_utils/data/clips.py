@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from torch.utils.data import (
 )
 
 from eon_utils.data.augment import augment
-from eon_utils.data.files import check_room, whole_file
+from eon_utils.data.files import check_room, reserved_array, whole_file
+from eon_utils.threads import usable_cores
 
 CACHE_BATCH = 50  # clips that a worker makes at a time
 
@@ -142,19 +142,17 @@ class CachedClips(Dataset[Tensor]):
         settings = hashlib.sha256(repr(source).encode()).hexdigest()[:12]
         file = folder / f"{source.name}_{len(source)}_{source.size}_{settings}.npy"
         if not file.exists():
-            # A full disk would end the process where the mapped file is written to.
-            check_room(
-                folder, math.prod(shape), f"the cache of {len(source):,} {source.name} clips"
-            )
+            what = f"the cache of {len(source):,} {source.name} clips"
+            check_room(folder, math.prod(shape), what)
             with whole_file(file) as partial:
-                clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+                clips = reserved_array(partial, shape, what)
                 self._make(clips, workers)
                 clips.flush()
         self.clips = np.load(file, mmap_mode="r")
 
     def _make(self, clips: np.ndarray, workers: int | None) -> None:
         if workers is None:
-            workers = os.cpu_count() or 1
+            workers = usable_cores()
         done = 0
         with torch.random.fork_rng():  # a loader draws a seed: none of the caller's numbers
             for batch in DataLoader(self.source, CACHE_BATCH, num_workers=workers):

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from eon_utils.config import RUNS, device, seed_everything
 from eon_utils.data.augment import turn
 from eon_utils.data.dead_leaves_images import dead_leaves_images
-from eon_utils.data.files import check_room, whole_file
+from eon_utils.data.files import check_room, whole_tensors
 from eon_utils.data.photos import random_crops
 from eon_utils.models.pca_autoencoder import (
     CODE_SIZES,
@@ -25,7 +25,7 @@ from eon_utils.models.pca_autoencoder import (
     patchify,
     save_autoencoder,
 )
-from eon_utils.models.weight_files import WEIGHTS
+from eon_utils.models.weight_files import WEIGHTS, write_with_card
 from eon_utils.training.model_card import autoencoder_card
 from eon_utils.training.run import TrainingRun
 from eon_utils.training.train_prior import log_error
@@ -39,6 +39,7 @@ CORNERS = (
     (6, 1),
     (1, 6),
 )  # cells from off the grid too: a picture may be cut anywhere
+PIXELS = 64  # side of a picture to train on
 INNER = 56  # side of what is cut there
 CHUNK = 100  # pictures encoded at a time
 SHIPPED: dict[str, tuple[dict[str, Any], list[int], int]] = {  # design, code sizes, steps
@@ -63,8 +64,11 @@ def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
     file = folder / f"training_set_{seed}_{scale:g}.safetensors"
     if file.exists():
         return load_file(file)
-    scenes = dead_leaves_images(round(SCENES * scale), seed=seed)
-    crops = random_crops(round(CROPS * scale), seed=seed)
+    counts = round(SCENES * scale), round(CROPS * scale)
+    each = 3 * PIXELS**2 * (1 + len(CODE_SIZES))  # bytes kept of a picture
+    check_room(folder, sum(counts) * each, "the training pictures")
+    scenes = dead_leaves_images(counts[0], seed=seed)
+    crops = random_crops(counts[1], seed=seed)
     images = torch.cat([_to_bytes(scenes), _to_bytes(crops)])
     print(f"{len(images):,} training pictures made; fitting the local PCA", flush=True)
     model = Autoencoder().to(device())
@@ -75,8 +79,7 @@ def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
         model.channels = code_size
         rough[row] = _reconstructions(model, images)
     result = {"images": images, "rough": rough, "bases": model.local_pca.bases.cpu()}
-    check_room(folder, images.numel() + rough.numel(), "the training pictures")
-    with whole_file(file) as partial:
+    with whole_tensors(file) as partial:
         save_file(result, partial)
     return result
 
@@ -188,9 +191,11 @@ def train(
             " checkpoint"
         )
     path = weights / f"autoencoder_{name}.safetensors"
-    sha256 = save_autoencoder(model.eval(), path, code_sizes, seed=seed, steps=run.done)
-    card = autoencoder_card(name, path, sha256, run, code_sizes, design, BATCH)
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    write_with_card(
+        path,
+        lambda new: save_autoencoder(model.eval(), new, code_sizes, seed=seed, steps=run.done),
+        lambda new, sha256: autoencoder_card(name, new, sha256, run, code_sizes, design, BATCH),
+    )
     return run
 
 

@@ -24,18 +24,21 @@ from torch.utils.data import DataLoader
 
 from eon_utils.config import RUNS, device
 from eon_utils.data.clips import CachedClips, ClipSource, Interleaved, Mixture, check_whole
+from eon_utils.data.files import whole_file
 from eon_utils.data.shards import (
     INDEX,
+    NOTED,
     check_drawn,
     check_shards,
     find_shards,
     shard_loader,
 )
 from eon_utils.data.sources import SOURCES
-from eon_utils.data.video_clips import VideoClips
+from eon_utils.data.video_clips import VideoClips, fingerprint, video_files
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
 from eon_utils.models.trajectory_net import SLOTS, Reading
-from eon_utils.models.weight_files import WEIGHTS, load_tensors, read_weights
+from eon_utils.models.weight_files import WEIGHTS, load_tensors, read_weights, write_with_card
+from eon_utils.threads import usable_cores
 from eon_utils.training import recording
 from eon_utils.training.clip_contrast import ClipContrast
 from eon_utils.training.history import History
@@ -119,13 +122,20 @@ class Recipe:
         return self.large_every > 0 and not self.shards and bool(drawn & {NEW_WORLD, *quick})
 
     def digest(self) -> str:
-        """Names the training: one that differs in anything but its length has another."""
-        digest = hashlib.sha256(repr(replace(self, steps=0, hours=None)).encode())
+        """Names the training: one that differs in anything but its length has another.
+
+        Videos count by what they are, not by where: files that are added make another training.
+        """
+        settings = replace(self, steps=0, hours=None, videos=())
+        digest = hashlib.sha256(repr(settings).encode())
+        if self.videos:
+            digest.update(fingerprint(video_files(self.videos)).encode())
         if self.start:  # the same name may hold other weights by now
             digest.update(self.start_file().read_bytes())
         if self.shards:  # or other clips
-            for index in sorted(Path(self.shards).expanduser().glob(f"*/{INDEX}")):
-                digest.update(index.read_bytes())
+            folder = Path(self.shards).expanduser()
+            for noted in sorted([*folder.glob(f"*/{INDEX}"), *folder.glob(NOTED)]):
+                digest.update(noted.read_bytes())
         return digest.hexdigest()[:8]
 
     def start_file(self) -> Path:
@@ -638,7 +648,7 @@ def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32
     if on_gpu and devices > torch.cuda.device_count():
         raise ValueError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
     if not on_gpu and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max((os.cpu_count() or 1) // devices, 1))
+        torch.set_num_threads(max(usable_cores() // devices, 1))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings: dict[str, Any] = {"precision": precision}
     if precision != "32-true":
@@ -716,7 +726,7 @@ def loaders(fabric: Fabric) -> int:
     """How many processes load clips beside each that trains."""
     if fabric.device.type != "cuda":
         return 0  # a CPU has its hands full
-    return max((os.cpu_count() or 1) // torch.cuda.device_count() - 1, 1)
+    return max(usable_cores() // torch.cuda.device_count() - 1, 1)
 
 
 def machine(fabric: Fabric) -> str:
@@ -757,14 +767,11 @@ def ship(
     recipe.check(fabric.world_size)
     earlier = recipe.earlier()
     name = f"prior_{recipe.digest()}"
-    best = folder / f"{name}_best.safetensors"
-    states = folder / f"{name}_states"
-    judge = PriorScore(recipe.size, score, best, states)
+    judge = PriorScore(recipe.size, score, folder / name)
     if fabric.is_global_zero:
         _ = judge.clips  # what is wrong with them is said at once
         if not resume:
-            best.unlink(missing_ok=True)
-            shutil.rmtree(states, ignore_errors=True)
+            judge.forget()
     # Before the launch: when the other processes begin, the first one has made the clips.
     loader_of = _streamed(recipe) if recipe.shards else _made(recipe, folder)
     fabric.launch()
@@ -790,15 +797,15 @@ def ship(
         )
     if run.status == "finished" and fabric.is_global_zero:
         trained = [*earlier, recipe.summary(run.done, run.history.spent, machine(fabric))]
-        path = weights / "prior.safetensors"
-        new = weights / "prior.new"  # a file that ships must not differ from its card for long
-        sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
-        recorded = _recorded(recipe, states, run.history)
-        card = prior_card(new, sha256, recorded, trained, recipe.videos, score)
-        new.replace(path)
-        path.with_suffix(".md").write_text(card, encoding="utf-8")
+        recorded = _recorded(recipe, judge.states, run.history)
+        write_with_card(
+            weights / "prior.safetensors",
+            lambda new: save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained),
+            lambda new, sha256: prior_card(new, sha256, recorded, trained, recipe.videos, score),
+        )
         if recorded.target is not None:
             recording.write_recording(recorded, weights / recording.FILE)
-        if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
-            shutil.copy(best, weights / "prior_best.safetensors")
+        if judge.best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
+            with whole_file(weights / "prior_best.safetensors") as partial:
+                shutil.copy(judge.best, partial)
     return run

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, DistributedSampler
 
-from eon_utils import ConvAutoencoder, History, TrainingRun, photos, to_uint8
-from eon_utils.training import checkpoint, run as run_module
+from eon_utils import ConvAutoencoder, History, TrainingRun, photos, threads, to_uint8
+from eon_utils.training import checkpoint
 from eon_utils.training.history import snapshot_steps
 
 STEPS = 12
@@ -625,12 +625,11 @@ def test_stop_is_heard_though_a_film_takes_long_to_predict(films, tmp_path):
 
 def test_a_long_training_looks_at_the_cores_now_and_then(pictures, tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(
-        run_module, "settle_threads", lambda busy: asked.append(busy) or "Fewer now."
-    )
+    monkeypatch.setattr(threads, "settle_threads", lambda busy: asked.append(busy) or "Fewer now.")
+    threads.core_watch.cache_clear()
     train(pictures, tmp_path / "short")
     assert not asked
-    monkeypatch.setattr(run_module, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(threads, "LOOK_EVERY", 0.0)
     train(pictures, tmp_path / "long")
     assert len(asked) == STEPS and min(asked) >= 0
     assert "Fewer now." in capsys.readouterr().out
