@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from eon_utils.course import sweep
 
 TRAINED = ("v2", "v3", "v4", "prior")
+
+REMEDIES = {  # of what the system says of a disk
+    errno.EROFS: "choose another folder, or copy the course to where you may write",
+    errno.ENOSPC: "make room",
+}
 
 EXAMPLES = """examples:
   python -m eon_utils run                                  every notebook, as a laptop does it
@@ -412,11 +418,20 @@ def main(words: Sequence[str] | None = None) -> int:
         return args.run_command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # of several processes one says it
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_in_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says; of the system's own the file and what to do, in place of a number."""
+    number = getattr(error, "errno", None)
+    if number is None or not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    remedy = REMEDIES.get(number, "")
+    return f"{error.filename}: {error.strerror}" + (f"; {remedy}" if remedy else "")
 
 
 if __name__ == "__main__":

@@ -150,6 +150,9 @@ class CachedClips(Dataset[Tensor]):
                 clips.flush()
         self.clips = np.load(file, mmap_mode="r")
 
+    def __repr__(self) -> str:
+        return f"CachedClips({self.source!r})"
+
     def _make(self, clips: np.ndarray, workers: int | None) -> None:
         if workers is None:
             workers = usable_cores()
@@ -216,6 +219,12 @@ class Mixture(Dataset[Tensor]):
         # Not a sampler: millions of draws as Python's numbers take gigabytes.
         indices = torch.multinomial(torch.cat(parts), draws, replacement=True, generator=generator)
         self.indices = indices.numpy()
+        self.weights = weights
+
+    def __repr__(self) -> str:
+        """What shapes the draws: all but how many there are."""
+        settings = f"seed={self.seed}, frames={self.frames}, weights={self.weights}"
+        return f"Mixture({self.sources}, {settings})"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -242,6 +251,9 @@ class Interleaved(Dataset[Tensor]):
         self.other = other
         self.batch = batch
         self.every = every
+
+    def __repr__(self) -> str:
+        return f"Interleaved({self.usual!r}, {self.other!r}, every={self.every})"
 
     def __len__(self) -> int:
         return len(self.usual)
