@@ -163,7 +163,7 @@ def _keep(prior: Prior, file: Path, **about: float) -> None:
     try:
         save_prior(prior, file, **about)
     except OSError as error:
-        warnings.warn(f"{file.name} not written ({error}); the training goes on", stacklevel=2)
+        warnings.warn(f"a state is not kept: {error}; the training goes on", stacklevel=2)
 
 
 def file_rows(path: Path, folder: str | Path, size: int) -> list[list[str]]:

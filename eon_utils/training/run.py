@@ -234,7 +234,7 @@ class TrainingRun:
         try:
             checkpoint.write(self.path, tensors, facts)
         except OSError as error:  # a full disk must not end a training
-            message = f"checkpoint {self.path.name} not written ({error}); the training goes on"
+            message = f"no checkpoint is written: {error}; the training goes on"
             warnings.warn(message, stacklevel=2)
 
     # --- the schedule ---
