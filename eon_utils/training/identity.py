@@ -2,9 +2,9 @@
 
 Known are the model (the class of each module by name, its plain settings, which parameters are
 trained and in which type), the optimizer with its settings, the schedule, the precision and what
-the caller says. The seed counts where it was set, the data where they describe themselves. Code is
-not known: neither that of a class or function, which go by their names, nor the reader's loop with
-its loss.
+the caller says; of the data what can be said without loading any. Another seed is no other training
+but worth a warning, where one was set. Code is not known: neither that of a class or function,
+which go by their names, nor the reader's loop with its loss.
 """
 
 from __future__ import annotations

@@ -84,7 +84,6 @@ KINDS = {  # of what differs: of the saved training, of the one that resumes it,
         "precision=32-true, not bf16-mixed",
     ),
     "average": ({}, {"average": 0.9}, "average=None, not 0.9"),
-    "seed": ({}, {"seed": 1}, "seed=0, not 1"),
     "loss": ({"facts": {"loss": "huber"}}, {"facts": {"loss": "mse"}}, "loss=huber, not mse"),
     "no loss": ({"facts": {"loss": "huber"}}, {}, "loss=huber, which is missing"),
     "other batch": ({}, {"stream": torch.ones(2, 3, 4, 4)}, r"data=float32 \(2, 3, 4, 4\)"),
@@ -176,6 +175,13 @@ def test_what_makes_no_other_batches_does_not_count(one, other):
 def test_processes_that_share_a_batch_are_no_other_training():
     alone = identity.of_stream(DataLoader(Squares(8), 4))
     assert alone == identity.of_stream(DataLoader(Squares(8), 2), processes=2)
+
+
+def test_another_seed_is_worth_a_warning(tmp_path):
+    first = trained(tmp_path)
+    with pytest.warns(UserWarning, match=r"t: it was trained with seed=0, not 1; it goes on"):
+        again = trained(tmp_path, seed=1, steps=6, resume=True)
+    assert again.done == 6 and again.history.loss[:4] == first.history.loss
 
 
 def test_who_sets_no_seed_may_resume_what_was_seeded(tmp_path):
