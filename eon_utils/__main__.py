@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -26,6 +27,11 @@ OF_THE_PRIOR = (
     *("videos", "mixture", "score", "start", "shards", "learn"),
     *("steps", "batch", "size", "large_every", "width", "lr"),
 )
+
+REMEDIES = {  # of what the system says of a disk
+    errno.EROFS: "choose another folder, or copy the course to where you may write",
+    errno.ENOSPC: "make room",
+}
 
 EXAMPLES = """examples:
   python -m eon_utils run                                  every notebook, as a laptop does it
@@ -66,7 +72,7 @@ def sweep_notebook(args: Namespace) -> int:
     from eon_utils.course import sweep
 
     if (args.plot or args.over) and args.notebook and not args.settings:
-        return _plot_sweep(Path(args.notebook), args)
+        return _plot_sweep(_path(args.notebook), args)
     cluster = sweep.Cluster(args.scheduler, args.workers, args.retries)
     if args.resume:
         if args.out or (not args.notebook and (args.settings or args.preset)):
@@ -154,6 +160,8 @@ def train_weights(args: Namespace) -> int:
     if args.out.is_file():
         raise ValueError(f"--out {args.out} is a file; give a folder")
     check_writable(args.out, "--out")  # now, not after hours of training
+    remedy = "copy the course to where you may write"
+    check_writable(RUNS / "prior", "the folder of clips and checkpoints", remedy)
     if "prior" not in names:
         _check_of_autoencoders(args)
     from eon_utils.training.launchers import several_processes
@@ -318,8 +326,8 @@ def parser() -> argparse.ArgumentParser:
     text = "build slides of the lessons, and a handout, from the committed notebooks"
     add = command("slides", build_slides, text)
     add("--only", default="", metavar="02,03", help="only these lessons")
-    add("--run", type=Path, metavar="FOLDER", help="from the notebooks of this run")
-    add("--out", type=Path, metavar="FOLDER", help="where to (default: build/slides)")
+    add("--run", type=_path, metavar="FOLDER", help="from the notebooks of this run")
+    add("--out", type=_path, metavar="FOLDER", help="where to (default: build/slides)")
 
     text = "copy the notebooks without solutions and outputs"
     add = command("student", make_student, text)
@@ -462,11 +470,20 @@ def main(words: Sequence[str] | None = None) -> int:
         rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
         # Of several processes one says it, but of those that lost touch with another each does.
         if int(rank) == 0 or isinstance(error, ConnectionError):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_in_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         return 130
+
+
+def _in_words(error: Exception) -> str:
+    """What an error says; of the system's own the file and what to do, in place of a number."""
+    number = getattr(error, "errno", None)
+    if number is None or not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    remedy = REMEDIES.get(number, "")
+    return f"{error.filename}: {error.strerror}" + (f"; {remedy}" if remedy else "")
 
 
 if __name__ == "__main__":

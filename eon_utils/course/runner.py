@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from eon_utils.course.ledger import Row, duration, pivot, read_ledger, text_tabl
 from eon_utils.course.outputs import count_claims, ledger_rows
 from eon_utils.course.parameters import plan
 from eon_utils.course.site import build_site
-from eon_utils.data.files import alone_in, whole_file
+from eon_utils.data.files import alone_in, check_writable, whole_file
 
 log = logging.getLogger("papermill")
 
@@ -110,7 +110,9 @@ def resume(out: Path, root: Path = ROOT) -> tuple[Path, int]:
         ValueError: for a folder that is none of a run, or of one with other notebooks.
     """
     out = out.expanduser().resolve()
-    return _run_into(out, read_asked(out / ASKED, root), root)
+    asked = read_asked(out / ASKED, root)
+    check_writable(out, "--resume")
+    return _run_into(out, asked, root)
 
 
 def write_asked(asked: Asked, path: Path) -> None:
@@ -159,11 +161,12 @@ def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
         announce(jobs, asked.preset, root)
         executed = []
         rows: list[Row] = []
+        ledger_kept = True
         for path, values in asked.jobs:
             nb = kept[path] if path in kept else execute(path, out / path.name, values)
             executed.append((path.stem, nb))
             rows += measured(nb, path.name[:2], asked.preset, values)
-            write_ledger(out / "ledger.json", rows)
+            ledger_kept = keep_ledger(out / "ledger.json", rows)
             if nb.metadata.eon.status == "interrupted":
                 break
         statuses = {nb.metadata.eon.status for _, nb in executed}
@@ -175,7 +178,17 @@ def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
         say(f"\nRead it: {build_site(out, root)}")
     if "interrupted" in statuses:
         return out, 130
-    return out, int("failed" in statuses)
+    return out, int("failed" in statuses or not ledger_kept)
+
+
+def keep_ledger(path: Path, rows: Sequence[Row]) -> bool:
+    """Write what was measured so far; whether that went well. A full disk must not end a run."""
+    try:
+        write_ledger(path, rows)
+    except OSError as error:
+        say(f"{path.name} not written: {error.strerror or error}; the run goes on")
+        return False
+    return True
 
 
 def ran_through(path: Path) -> NotebookNode | None:
@@ -192,11 +205,13 @@ def make_empty(folder: Path) -> None:
 
     Raises:
         FileExistsError: when it holds something or is a file; it may be somebody's work.
+        NotWritableError: where it can't be made, or not be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; choose another --out")
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; choose another --out, or remove it")
+    check_writable(folder, "--out")
     folder.mkdir(parents=True, exist_ok=True)
 
 

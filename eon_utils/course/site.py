@@ -6,7 +6,6 @@ import html
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from eon_utils.course.outputs import (
     title_and_question,
 )
 from eon_utils.course.widgets import FOLDER
+from eon_utils.data.files import scratch_folder
 from eon_utils.notebook.display import SUFFIXES, mime_of
 
 NOTES = ("notebooks", "data", "eon_utils/models/weights")  # whose Markdown files are pages, too
@@ -97,12 +97,11 @@ def build_site(run: Path | None = None, root: Path = ROOT) -> Path:
 
 def build_pages(notebooks: Sequence[Path], rows: Sequence[Row], root: Path, out: Path) -> Path:
     """Build a site completely or not at all; the folders of its sources are those of the course."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".site-") as folder:
-        source = Path(folder) / "source"
+    with scratch_folder(out) as folder:
+        source = folder / "source"
         write_sources(source, notebooks, rows, root)
-        made = Path(folder) / "html"
-        run_sphinx(source, made, Path(folder) / "trees", site_settings())
+        made = folder / "html"
+        run_sphinx(source, made, folder / "trees", site_settings())
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)
     return out / "index.html"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from eon_utils.course.outputs import guesses, kind_of, title_and_question
 from eon_utils.course.runner import make_empty, select
 from eon_utils.course.site import SETTINGS, run_sphinx
 from eon_utils.course.widgets import FOLDER, KEY
+from eon_utils.data.files import scratch_folder
 from eon_utils.notebook.display import SUFFIXES
 
 FEW = 190  # characters: two lines of a slide
@@ -104,11 +104,10 @@ def build_slides(
         make_empty(out)
     else:
         out = root / "build" / "slides"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slides-") as folder:
-        source, made = Path(folder) / "source", Path(folder) / "html"
+    with scratch_folder(out) as folder:
+        source, made = folder / "source", folder / "html"
         write_decks({path: slides for path, slides in decks.items() if slides}, source, root)
-        run_sphinx(source, made, Path(folder) / "trees", DECKS, "revealjs")
+        run_sphinx(source, made, folder / "trees", DECKS, "revealjs")
         write_handout(select(root=root), made / "handout.html")
         shutil.rmtree(out, ignore_errors=True)
         made.rename(out)

@@ -23,7 +23,7 @@ from eon_utils.config import ROOT
 from eon_utils.course import runner
 from eon_utils.course.grid import Job, Sweep, combine, read_asked, read_axes, write_asked
 from eon_utils.course.sweep_run import asked_for, finished, is_sweep, run_one
-from eon_utils.data.files import alone_in, in_use, name_some
+from eon_utils.data.files import alone_in, check_writable, in_use, name_some
 
 if TYPE_CHECKING:  # an extra of its own
     from distributed import Client, Future
@@ -97,6 +97,7 @@ def resume(
     cluster = check_cluster(cluster)
     out = out.expanduser().resolve()
     noted = read_asked(out, root)
+    check_writable(out, "--resume")
     sweep = sweep or noted
     if sweep.notebook != noted.notebook:
         raise ValueError(f"{out} is a sweep of {noted.notebook.stem}; give another --out")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from torch.utils.data import (
 )
 
 from eon_utils.data.augment import augment
-from eon_utils.data.files import check_room, in_turn, whole_file
+from eon_utils.data.files import check_room, in_turn, reserved_array, whole_file
+from eon_utils.threads import usable_cores
 
 CACHE_BATCH = 50  # clips that a worker makes at a time
 
@@ -146,20 +146,22 @@ class CachedClips(Dataset[Tensor]):
                 self._write(file, shape, workers)
         self.clips = np.load(file, mmap_mode="r")
 
+    def __repr__(self) -> str:
+        return f"CachedClips({self.source!r})"
+
     def _write(self, file: Path, shape: tuple[int, ...], workers: int | None) -> None:
         if file.exists():  # another process has made it meanwhile
             return
-        # A full disk would end the process where the mapped file is written to.
         what = f"the cache of {len(self.source):,} {self.name} clips"
         check_room(file.parent, math.prod(shape), what)
         with whole_file(file) as partial:
-            clips = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+            clips = reserved_array(partial, shape, what)
             self._make(clips, workers)
             clips.flush()
 
     def _make(self, clips: np.ndarray, workers: int | None) -> None:
         if workers is None:
-            workers = os.cpu_count() or 1
+            workers = usable_cores()
         done = 0
         with torch.random.fork_rng():  # a loader draws a seed: none of the caller's numbers
             for batch in DataLoader(self.source, CACHE_BATCH, num_workers=workers):
@@ -223,6 +225,12 @@ class Mixture(Dataset[Tensor]):
         # Not a sampler: millions of draws as Python's numbers take gigabytes.
         indices = torch.multinomial(torch.cat(parts), draws, replacement=True, generator=generator)
         self.indices = indices.numpy()
+        self.weights = weights
+
+    def __repr__(self) -> str:
+        """What shapes the draws: all but how many there are."""
+        settings = f"seed={self.seed}, frames={self.frames}, weights={self.weights}"
+        return f"Mixture({self.sources}, {settings})"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -249,6 +257,9 @@ class Interleaved(Dataset[Tensor]):
         self.other = other
         self.batch = batch
         self.every = every
+
+    def __repr__(self) -> str:
+        return f"Interleaved({self.usual!r}, {self.other!r}, every={self.every})"
 
     def __len__(self) -> int:
         return len(self.usual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -9,13 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import numpy as np
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 NAMED = 20  # files that a message names, at most
 STALE = 24 * 3600  # seconds after which nobody writes to an unfinished file any more
 SPARE = 50e6  # bytes that are left free beside what is written
+# What a full disk says, and a quota that is used up. Others: a file system that keeps no room.
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def list_files(path: str | Path, parameter: str, wanted: str) -> list[Path]:
@@ -63,10 +69,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
-        with suppress(OSError):  # another process may have finished it just now
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink()
+    _remove_left(path)
     # Of its own name, because another process may be writing the same file.
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     try:
@@ -79,8 +82,49 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to work in, gone afterwards. What is good in it is moved out.
+
+    What writers left that were killed a day ago is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path)
+    with TemporaryDirectory(".partial", f"{path.name}.", path.parent) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def whole_tensors(path: Path) -> Iterator[Path]:
+    """As `whole_file`, for what safetensors writes.
+
+    Raises:
+        OSError: that names the file, where the disk does not take it. safetensors has an error of
+            its own for that, which is none.
+    """
+    # In a folder, because safetensors makes a file beside the one that it is told to write.
+    with whole_file(path) as partial, scratch_folder(path) as folder:
+        try:
+            yield folder / path.name
+        except SafetensorError as error:
+            raise OSError(f"{path.name} can't be written: {error}") from error
+        (folder / path.name).replace(partial)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what writers of a path left that were killed a day ago."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError):  # another process may have finished it just now
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 class NoRoomError(OSError):
     """A disk that is too full for what is to be written."""
+
+
+class NotWritableError(PermissionError):
+    """A folder that can't be written to."""
 
 
 class FolderInUseError(OSError):
@@ -153,18 +197,19 @@ def in_use(folder: Path) -> bool:
         return True
 
 
-def check_writable(folder: Path, parameter: str) -> None:
-    """Raise a PermissionError that names the parameter where a folder can't be written to.
+def check_writable(folder: Path, parameter: str, remedy: str = "choose another folder") -> None:
+    """Raise a `NotWritableError` that names the parameter where a folder can't be written to.
 
     Args:
         folder: to write to, or to be made.
         parameter: how the caller names it, for the error's message.
+        remedy: for the error's message.
     """
     there = folder.absolute()
     while not there.exists():
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise PermissionError(f"{parameter} {folder} can't be written to; choose another folder")
+        raise NotWritableError(f"{parameter} {folder} can't be written to; {remedy}")
 
 
 def check_room(folder: Path, wanted: float, what: str) -> None:
@@ -182,3 +227,37 @@ def check_room(folder: Path, wanted: float, what: str) -> None:
     if wanted > free:
         need = f"{what} needs {wanted / 1e9:.1f} GB in {folder}, where {max(free, 0) / 1e9:.1f} GB"
         raise NoRoomError(f"{need} are free; make room, or ask for less")
+
+
+def reserved_array(path: Path, shape: tuple[int, ...], what: str) -> np.memmap:
+    """A new .npy file of bytes as an array, for which the disk keeps room.
+
+    Without it a disk that fills meanwhile ends the process where the array is written to.
+
+    Args:
+        path: of the file.
+        shape: of the array.
+        what: it holds, for the error's message.
+
+    Raises:
+        NoRoomError: where the disk, or what a user may have of it, has no room.
+    """
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    need = f"{what} needs {array.nbytes / 1e9:.1f} GB in {path.parent}"
+                    reason = f"{need}, which has no room for it ({error.strerror})"
+                    raise NoRoomError(f"{reason}; make room, or ask for less") from error
+    return array
+
+
+def give_back(path: Path, unused: int) -> None:
+    """Let bytes at the end of a file of `reserved_array` take no room, though they stay in it."""
+    if hasattr(os, "posix_fallocate"):
+        size = path.stat().st_size
+        os.truncate(path, size - unused)
+        os.truncate(path, size)

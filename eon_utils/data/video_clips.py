@@ -22,10 +22,14 @@ from eon_utils.config import RUNS
 from eon_utils.data.clips import ClipSource
 from eon_utils.data.files import (
     NoRoomError,
+    NotWritableError,
     check_room,
+    check_writable,
+    give_back,
     in_turn,
     list_files,
     name_some,
+    reserved_array,
     whole_file,
 )
 from eon_utils.data.picture_films import join_numbered, picture_files
@@ -62,7 +66,9 @@ STILL = 0.002  # mean change from frame to frame, below which a clip is drawn ag
 REDRAWS = 8  # times, at most
 LONG = 60  # seconds: a group is drawn no more often for what it has beyond
 TEXTS = {".csv", ".json", ".md", ".txt"}  # beside videos, what is said of them
+PART = 4096  # bytes in the middle of a file, by which it is told from another
 NAME_LENGTH = 80  # letters of a file's name in that of its cache
+CACHE_REMEDY = "copy the course to where you may write, or give VideoClips another cache"
 CACHE_FORMAT = (SIDE, STRETCH)  # what it depends on beside the file: add a number to make it anew
 
 
@@ -114,6 +120,8 @@ class VideoClips(ClipSource):
 
     Raises:
         FileNotFoundError: for a folder that does not exist.
+        NoRoomError: where the disk is too full for the cache.
+        NotWritableError: where the cache can't be written to, and lacks a file.
         ValueError: where no file holds a clip.
     """
 
@@ -130,7 +138,7 @@ class VideoClips(ClipSource):
         if isinstance(self.folders, str):
             raise ValueError(f"folders={self.folders!r} must be a tuple of folders")
         # Now, because later each worker of a loader would decode for itself.
-        folder = Path(self.cache) if self.cache else RUNS / "videos"
+        folder = Path(self.cache).expanduser() if self.cache else RUNS / "videos"
         films = read_films(self.folders, folder, self.frames)
         object.__setattr__(self, "groups", _grouped(films))
 
@@ -249,6 +257,7 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
     Raises:
         FileNotFoundError: for a folder that does not exist.
         NoRoomError: where the disk is too full for the cache.
+        NotWritableError: where the cache can't be written to, and lacks a file.
         ValueError: where no file is left.
     """
     files = video_files(folders)
@@ -258,7 +267,7 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
     for file in tqdm(files, "videos", disable=None, leave=False, delay=1):
         try:
             films.append(_film(file, cache, most, frames))
-        except NoRoomError:
+        except (NoRoomError, NotWritableError):
             raise
         except Exception as error:  # whatever a decoder raises: the others are read
             skipped.append(f"{file.name} ({unread_reason(error)})")
@@ -270,6 +279,22 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
         unreadable = f"{len(skipped)} skipped, not usable as videos: {name_some(skipped)}"
         warnings.warn(f"{where}: {unreadable}", stacklevel=4)
     return films
+
+
+def fingerprint(films: Sequence[Path]) -> str:
+    """Tells sets of films apart, wherever their folders are: by names, sizes and a part of each.
+
+    Args:
+        films: files, or films of numbered pictures, as `video_files` gives them.
+    """
+    digest = hashlib.sha256()
+    for film in films:
+        for file in picture_files(film) or [film]:
+            size = file.stat().st_size
+            with file.open("rb") as content:
+                content.seek(size // 2)
+                digest.update(repr((file.name, size, content.read(PART))).encode())
+    return digest.hexdigest()
 
 
 def video_files(folders: Sequence[str]) -> list[Path]:
@@ -318,11 +343,11 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
     name = f"{file.stem[:NAME_LENGTH]}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     whole = cache / f"{name}.npy"
     in_part = cache / f"{name}_{most}.npy"
-    if _index_of(whole).exists():
+    if _is_kept(whole):
         pictures = whole
     else:
         pictures = in_part
-        if not _index_of(in_part).exists():
+        if not _is_kept(in_part):
             length = count_packets(file)
             if length < frames:
                 raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
@@ -390,6 +415,15 @@ def _index_of(pictures: Path) -> Path:
     return pictures.with_suffix(".json")
 
 
+def _is_kept(pictures: Path) -> bool:
+    """Whether the cache has a file: its pictures and the index of them, both whole."""
+    try:
+        count = len(np.load(pictures, mmap_mode="r"))
+        return len(json.loads(_index_of(pictures).read_text())["times"]) <= count
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _kept(length: int, most: int) -> np.ndarray:
     """Which of a file's frames are kept, (length,) bool: all, or stretches spread evenly."""
     if length <= most:
@@ -412,11 +446,11 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
     size = _small_size(file)
     index = {"interval": interval, "times": [], "changes": [], "begins": []}
     shape = (int(kept.sum()), size[1], size[0], 3)
-    # A full disk would end the process where the mapped file is written to.
-    check_room(pictures.parent, math.prod(shape), f"what is kept of {file.name}")
+    what = f"what is kept of {file.name}"
+    check_writable(pictures.parent, "the cache of videos", CACHE_REMEDY)
+    check_room(pictures.parent, math.prod(shape), what)
     with whole_file(pictures) as partial:
-        # Sparse: frames that turn out not to be there take no room.
-        array = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+        array = reserved_array(partial, shape, what)
         last = -1
         for number, frame, change in _changes(file, size, interval):
             if number >= len(kept) or not kept[number]:
@@ -429,6 +463,7 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
             index["changes"].append(round(change, 6))
             last = number
         array.flush()
+        give_back(partial, array[len(index["times"]) :].nbytes)  # of frames that are not there
     with whole_file(_index_of(pictures)) as partial:  # the last: what has an index, is whole
         partial.write_text(json.dumps(index))
 

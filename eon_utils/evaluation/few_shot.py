@@ -19,6 +19,7 @@ from eon_utils.config import device
 from eon_utils.data.atari import HELD_OUT_GAMES, AtariGames
 from eon_utils.data.camera_pans import MOVES, LabelledMoves
 from eon_utils.data.moving_digits import MovingDigits
+from eon_utils.threads import core_watch
 
 WIDTHS = (32, 48, 64, 64)  # of the network that learns from scratch
 EMBED_BATCH = 32
@@ -226,6 +227,7 @@ def train_from_scratch(
     model(_last_and_differences(support[:1]))  # settles the size of the last layer
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(steps):
+        core_watch().update()
         chosen = torch.randint(len(support), (min(batch, len(support)),))
         scores = model(_last_and_differences(support[chosen]))
         loss = F.cross_entropy(scores, labels[chosen])

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from eon_utils.config import CAMERA
 from eon_utils.data.atari import AtariGames
+from eon_utils.data.files import whole_file
 from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_folder import video_folder
 from eon_utils.evaluation.baselines import forward_flow
 from eon_utils.evaluation.metrics import EXACT, next_frame_psnr, psnr
 from eon_utils.models.optical_flow import warp, window_mean
 from eon_utils.models.prior import Prior
+from eon_utils.threads import core_watch
 
 BATCH = 8  # clips a step of fine-tuning
 PREDICT_BATCH = 32
@@ -126,6 +128,7 @@ def fine_tune(
     seconds = 0.0
     measured = []
     for step in range(marks[-1] + 1):
+        core_watch().update()
         if step in marks:
             level = next_frame_psnr(model.eval(), unseen)
             measured.append((step, seconds, level))
@@ -440,14 +443,14 @@ def to_onnx(network: Prior, clips: Tensor, file: str | Path) -> None:
         network: the prior, in `eval` mode.
         clips: an example, (N, T, 3, H, W). The graph takes any number of clips, of this length and
             size only.
-        file: where to.
+        file: where to. It is there afterwards completely or not at all.
     """
-    with warnings.catch_warnings():
+    with whole_file(Path(file).expanduser()) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that lengths and sizes become constants is meant
         torch.onnx.export(
             network,
             (clips,),
-            file,
+            partial,
             input_names=["clips"],
             output_names=["frame"],
             dynamic_axes={"clips": {0: "N"}, "frame": {0: "N"}},

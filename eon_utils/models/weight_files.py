@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eon_utils.data.files import whole_file
+from eon_utils.data.files import whole_file, whole_tensors
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -107,14 +108,44 @@ def write_weights(
 
     Returns:
         The file's SHA-256.
+
+    Raises:
+        OSError: where the disk does not take it; what was there before stays.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     tensors = {}
     for key, tensor in model.state_dict().items():
         tensors[key] = tensor.detach().to("cpu", dtype).contiguous()
-    with whole_file(path) as partial:
+    with whole_tensors(path) as partial:
         save_file(tensors, partial, {kind: json.dumps(about)})
     return _sha256(path)
+
+
+def write_with_card(
+    path: Path, write: Callable[[Path], str], card_of: Callable[[Path, str], str]
+) -> None:
+    """Write weights and their model card, which at every moment names the file that is there.
+
+    Args:
+        path: of the weights; the card stands beside them and ends in .md.
+        write: writes the weights to a path, returns their SHA-256.
+        card_of: the card's text, by the path where the weights are then, and their SHA-256.
+
+    Raises:
+        OSError: where the disk does not take them; what was there before stays.
+    """
+    file = path.with_suffix(".md")
+    # Both files can't change in one moment: until the weights do, the card names the old ones, too.
+    before = f"\n<!-- replaces {_sha256(path)} -->\n" if path.exists() else ""
+    with whole_file(path) as new:
+        card = card_of(new, write(new))
+        _write_text(file, card + before)
+    _write_text(file, card)
+
+
+def _write_text(file: Path, text: str) -> None:
+    with whole_file(file) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _sha256(file: Path) -> str:

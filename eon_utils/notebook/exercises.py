@@ -192,7 +192,7 @@ def _lessons() -> dict[str, list[str]]:
 def _file() -> Path | None:
     """Where it is remembered; None: nowhere."""
     named = os.environ.get("EON_PROGRESS")
-    return None if named == OFF else Path(named or FILE)
+    return None if named == OFF else Path(named or FILE).expanduser()
 
 
 def _solved() -> set[str]:

@@ -11,10 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from eon_utils.data.files import whole_file
+from eon_utils.data.files import whole_tensors
 from eon_utils.training.history import History
 
 SERIES = ("loss", "accuracy", "seconds")
+COUNT = "tensors"  # what a checkpoint says of how many it holds
 
 
 def about(path: Path) -> dict[str, str]:
@@ -27,28 +28,55 @@ def about(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """What a checkpoint says of itself, and its tensors; SafetensorError when it is damaged."""
+    """What a checkpoint says of itself, and its tensors.
+
+    Raises:
+        SafetensorError: when it is damaged.
+        ValueError: when it lacks parts, or an earlier version of the course wrote it.
+    """
     with safe_open(path, framework="pt") as file:
-        return file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        facts = file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if COUNT not in facts:
+        raise ValueError("it is no checkpoint, or an earlier version of the course wrote it")
+    if int(facts[COUNT]) != len(tensors):
+        raise ValueError(f"it has {len(tensors)} of {facts[COUNT]} tensors")
+    return facts, tensors
+
+
+def fact(facts: dict[str, str], name: str) -> str:
+    """What a checkpoint says; a ValueError where it does not."""
+    if name not in facts:
+        raise ValueError(f"it does not say its {name}")
+    return facts[name]
+
+
+def check_same_tensors(state: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    """Raise a ValueError that names what a saved state lacks, or has in another shape."""
+    for key, tensor in state.items():
+        if key not in saved:
+            raise ValueError(f"it has no {key}")
+        if saved[key].shape != tensor.shape:
+            shapes = f"{tuple(saved[key].shape)}, not {tuple(tensor.shape)}"
+            raise ValueError(f"its {key} has the shape {shapes}")
 
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
     """Write a checkpoint, and keep the one before it while that holds longer work, or other work.
 
     Such a one moves to `NAME.previous.safetensors`, and is removed when this training has come
-    further. Raises OSError or SafetensorError when the disk does not take it; what was there before
-    then stays.
+    further. Raises OSError when the disk does not take it; what was there before then stays.
 
     Args:
         path: where to.
         tensors: what to keep.
-        facts: what it says of itself, `step` and `watched` (a fingerprint of the pictures) among
-            it.
+        facts: what it says of itself, `step`, `watched` (a fingerprint of the pictures) and
+            `identity` among it.
     """
     previous = path.with_suffix(".previous.safetensors")
     whole = {key: value.detach().contiguous().cpu() for key, value in tensors.items()}
-    with whole_file(path) as partial:
-        save_file(whole, partial, facts)
+    with whole_tensors(path) as partial:
+        save_file(whole, partial, facts | {COUNT: str(len(whole))})
         there = about(path)
         if there and not _outgrown(there, facts):
             path.replace(previous)
@@ -60,7 +88,8 @@ def _outgrown(there: dict[str, str], facts: dict[str, str]) -> bool:
     """Whether a checkpoint is an earlier state of the same work."""
     if not there:
         return False
-    return there.get("watched") == facts["watched"] and int(there["step"]) <= int(facts["step"])
+    same = all(there.get(name) == facts[name] for name in ("watched", "identity"))
+    return same and int(there["step"]) <= int(facts["step"])
 
 
 def random_state() -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from eon_utils.config import device
 from eon_utils.data.clips import check_whole
-from eon_utils.training.run import TrainingRun
+from eon_utils.threads import usable_cores
 
 PRECISIONS = ("32-true", "bf16-mixed")
 HANDED_ON = ("accelerator", "strategy", "devices", "num_nodes", "precision")  # by `fabric run`
@@ -88,7 +88,7 @@ def several_processes(
     if on_gpu and devices > torch.cuda.device_count():
         raise ValueError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
     if not on_gpu and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max((os.cpu_count() or 1) // devices, 1))
+        torch.set_num_threads(max(usable_cores() // devices, 1))
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings: dict[str, Any] = {"precision": precision}
     if precision != "32-true":
@@ -151,23 +151,3 @@ def launch(fabric: Fabric) -> None:
     """Begin with all processes, where they have not begun: a command may train several models."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         fabric.launch()
-
-
-def check_same_step(run: TrainingRun) -> None:
-    """Refuse to go on from different steps, as machines without a shared folder would.
-
-    Raises:
-        ValueError: in one sentence, in each process.
-    """
-    if run.fabric.world_size == 1:
-        return
-    ends = torch.tensor([run.done, -run.done], device=run.fabric.device)
-    ends = run.fabric.all_reduce(ends, reduce_op="max")
-    assert isinstance(ends, torch.Tensor)
-    most, least = int(ends[0]), -int(ends[1])
-    if least != most:
-        folder = run.path.parent.resolve()
-        raise ValueError(
-            f"{run.name}: some processes go on from step {most:,}, others from step {least:,}; all"
-            f" machines need one shared folder of checkpoints, {folder}, or --no-resume"
-        )

@@ -70,7 +70,7 @@ def read_scaling(path: str | Path | None = None) -> list[Measured]:
         >>> read_scaling()[0].name
         'untrained'
     """
-    file = Path(path) if path else WEIGHTS / FILE
+    file = Path(path).expanduser() if path else WEIGHTS / FILE
     measured = []
     with file.open(encoding="utf-8", newline="") as text:
         for row in csv.DictReader(text):

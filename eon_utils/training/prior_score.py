@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from eon_utils.config import device
+from eon_utils.data.files import list_files
 from eon_utils.data.sources import SOURCES
-from eon_utils.data.video_clips import score_clips
+from eon_utils.data.video_clips import fingerprint, score_clips
 from eon_utils.evaluation.baselines import copy_last, flow_extrapolation
 from eon_utils.evaluation.metrics import psnr
 from eon_utils.evaluation.transfer import interpolate_by_flow
@@ -60,21 +63,15 @@ class PriorScore:
     Args:
         size: side of the frames in pixels.
         folder: of videos; None: held-out clips of the sources that make them.
-        best: file for the best state; None: none is kept.
-        states: folder for every state that it judges, by the step; None: they are not kept.
+        kept: how the paths of the states begin that are kept; None: none is.
     """
 
     def __init__(
-        self,
-        size: int,
-        folder: str | Path | None = None,
-        best: Path | None = None,
-        states: Path | None = None,
+        self, size: int, folder: str | Path | None = None, kept: Path | None = None
     ) -> None:
         self.size = size
         self.folder = folder
-        self.best = best
-        self.states = states
+        self.kept = kept
         self.done = 0
         self.too_early = False
 
@@ -82,6 +79,28 @@ class PriorScore:
         """Leave out the steps in which next to nothing changes: the `watch` of `train`."""
         self.done = run.done + 1  # it counts the step when the loop's body is through
         self.too_early = self.done < min(FIRST, run.steps)
+
+    @cached_property
+    def best(self) -> Path:
+        """The file of the best state by these clips: by others, another is kept."""
+        return self._beside("best.safetensors")
+
+    @cached_property
+    def states(self) -> Path:
+        """The folder of all states that were judged by these clips, by the step."""
+        return self._beside("states")
+
+    def _beside(self, name: str) -> Path:
+        assert self.kept is not None
+        clips = "generated"
+        if self.folder is not None:
+            clips = fingerprint(_files(self.folder))[:8]
+        return self.kept.with_name(f"{self.kept.name}_{clips}_{name}")
+
+    def forget(self) -> None:
+        """Remove the states that are kept."""
+        self.best.unlink(missing_ok=True)
+        shutil.rmtree(self.states, ignore_errors=True)
 
     @cached_property
     def clips(self) -> dict[str, Tensor]:
@@ -117,25 +136,34 @@ class PriorScore:
         together = torch.cat([*self.clips.values()]).to(where)
         means = decibels(prior.predict, prior.between, together)
         gains = {task: round(means[task] - self.flow[task], 4) for task in TASKS}
-        self._keep_best(prior, sum(gains.values()) / len(gains))
-        self._keep_state(prior, gains)
+        if self.kept is not None:
+            self._keep_best(prior, sum(gains.values()) / len(gains))
+            self._keep_state(prior, gains)
         return gains
 
     def _keep_state(self, prior: Prior, gains: dict[str, float]) -> None:
-        if self.states is None:
-            return
         file = self.states / f"{self.done:07d}.safetensors"
         if self.done or not file.exists():  # resumed, it may be asked before it knows the step
-            save_prior(prior, file, steps=self.done, **gains)
+            _keep(prior, file, steps=self.done, **gains)
 
     def _keep_best(self, prior: Prior, score: float) -> None:
-        if self.best is None:
-            return
         if self.best.exists():
             before = read_weights("prior", "best prior so far", self.best).about["score"]
             if score <= before:
                 return
-        save_prior(prior, self.best, score=score)
+        _keep(prior, self.best, score=score)
+
+
+def _files(folder: str | Path) -> list[Path]:
+    return list_files(folder, "folder", "a folder of videos")
+
+
+def _keep(prior: Prior, file: Path, **about: float) -> None:
+    """Save a state. A full disk only warns: it must not end a training."""
+    try:
+        save_prior(prior, file, **about)
+    except OSError as error:
+        warnings.warn(f"a state is not kept: {error}; the training goes on", stacklevel=2)
 
 
 def file_rows(path: Path, folder: str | Path, size: int) -> list[list[str]]:

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from eon_utils.config import device
-from eon_utils.data.files import whole_file
+from eon_utils.data.files import whole_tensors
 from eon_utils.data.sources import SOURCES
 from eon_utils.evaluation.metrics import psnr
 from eon_utils.models.prior import Prior, load_prior
@@ -117,7 +117,7 @@ def write_recording(recorded: History, path: Path) -> None:
         "seconds": np.array([recorded.seconds[step] for step in steps]),
     }
     facts = {"shape": json.dumps([count, pictures, height, width]), "last": str(len(recorded.loss))}
-    with whole_file(path) as partial:
+    with whole_tensors(path) as partial:
         save_file(tensors, partial, facts)
 
 
@@ -139,7 +139,7 @@ def read_recording(path: str | Path | None = None) -> History:
         >>> read_recording().snapshots[0].shape
         (6, 64, 64, 3)
     """
-    file = Path(path) if path else WEIGHTS / FILE
+    file = Path(path).expanduser() if path else WEIGHTS / FILE
     try:
         with safe_open(file, framework="np") as saved:
             facts = saved.metadata()

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice, repeat
 from pathlib import Path
@@ -30,17 +30,14 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler
 from tqdm.auto import tqdm
 
 from eon_utils.config import RUNS, device
-from eon_utils.threads import BusyCores, settle_threads
-from eon_utils.training import checkpoint, processes
+from eon_utils.threads import core_watch
+from eon_utils.training import checkpoint, identity, processes
 from eon_utils.training.history import History, snapshot_steps, to_uint8
 
 # What a process asks for after a step; the highest of all holds for all.
 GO_ON, SAVE, TIME_IS_UP, STOP = range(4)
-# Settings of an optimizer that say how it computes, not what.
-HOW_ALONE = ("fused", "foreach", "capturable", "differentiable")
 SAVE_EVERY = 60.0  # seconds between checkpoints
-LOOK_EVERY = 30.0  # likewise between looks at how many cores others keep busy
-SHOW_EVERY = 0.1  # seconds between updates of the live panel
+SHOW_EVERY = 0.1  # likewise between updates of the live panel
 
 
 class TrainingRun:
@@ -91,8 +88,12 @@ class TrainingRun:
         measure: called with the model (eval mode, no gradient) at the same steps, returns numbers
             to keep.
         explode: how many times the first loss is too much.
-        resume: go on from the checkpoint `folder/name.safetensors` if there is one. Any number of
-            processes may do so; all of them read it.
+        resume: go on from the checkpoint `folder/name.safetensors` if there is one. What
+            `training.identity` knows of a training must be the same; until the cool-down begins,
+            `steps` and `seconds` may be others. Any number of processes may resume; all of them
+            read the checkpoint.
+        facts: what else shapes the training, such as {"loss": "huber"}: numbers and texts that are
+            compared when it is resumed. "data" in it is compared instead of the batches.
         live: a panel of `live_panel()`, or None.
         folder: of the checkpoint; the default is `runs/checkpoints`, or `$EON_CHECKPOINTS`.
         fabric: for several GPUs, nodes or another precision; the default is one device.
@@ -100,8 +101,8 @@ class TrainingRun:
 
     Raises:
         ValueError: for a checkpoint of something else: of other pictures, another model, optimizer
-            or setting of them (noise, learning rate), or of more steps; where processes find
-            different ones; and when results and target differ in shape.
+            or setting of them (noise, learning rate), or of more steps; for one that is damaged;
+            where processes find different ones; and when results and target differ in shape.
         ConnectionError: in a step, when another process is lost.
     """
 
@@ -125,6 +126,7 @@ class TrainingRun:
         measure: Callable[[nn.Module], dict[str, float]] | None = None,
         explode: float = 1e4,
         resume: bool = False,
+        facts: Mapping[str, Any] | None = None,
         live: Any = None,  # noqa: ANN401  (a LivePanel: a wing further down, so not imported here)
         folder: str | Path | None = None,
         fabric: Fabric | None = None,
@@ -168,9 +170,12 @@ class TrainingRun:
         self._good_state: dict[str, Tensor] = {}
         self._good_step = 0
         self._logs = _tensorboard(self.path.with_suffix("")) if tensorboard else None
-        self._asked = self._settings()  # now: while it trains, modules may count, and rates fall
         for group in self._optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+        self._facts = dict(facts or {})
+        # Now: while it trains, modules may count, and rates fall.
+        self._identity = self._describe()
+        self._resumed: identity.Described = {}  # the batches of the checkpoint
         if resume:
             self._load()
         if self.fabric.world_size > 1:
@@ -193,7 +198,11 @@ class TrainingRun:
             stream: one batch for all steps, or a loader, which begins anew when it is through. The
                 order of a loader may depend on its sampler's epoch, so that a resumed run sees what
                 it would have seen.
+
+        Raises:
+            ValueError: for others than those of the checkpoint that the run goes on from.
         """
+        self._check_stream(stream)
         return _Batches(self, stream)
 
     def step(
@@ -237,13 +246,14 @@ class TrainingRun:
         tensors |= checkpoint.history_state(self.history)
         facts = {"step": str(self.done), "watched": self._fingerprint()}
         facts["measures"] = json.dumps(self.history.measures)
-        facts["settings"] = json.dumps(self._asked)
+        facts["identity"] = json.dumps(self._identity)
+        facts["length"] = json.dumps([self.steps, self.seconds])
         if self._draws is not None:
             facts["draws"] = str(self._draws)
         try:
             checkpoint.write(self.path, tensors, facts)
-        except (OSError, SafetensorError) as error:  # a full disk must not end a training
-            message = f"checkpoint {self.path.name} not written ({error}); the training goes on"
+        except OSError as error:  # a full disk must not end a training
+            message = f"no checkpoint is written: {error}; the training goes on"
             warnings.warn(message, stacklevel=2)
 
     # --- the schedule ---
@@ -254,11 +264,8 @@ class TrainingRun:
     def _share_of_lr(self, step: int) -> float:
         """Learning rates rise linearly over the warm-up, and fall so over the cool-down."""
         rise = (step + 1) / (self.warmup + 1)
-        fall = (self.steps - step) / max(self.cooldown * self.steps, 1)
-        if self.seconds and self.cooldown:
-            left = max(1 - self.history.spent / self.seconds, 0.0)
-            fall = min(fall, left / self.cooldown)
-        return min(1.0, fall, rise)
+        fall = _cooled(step, self.history.spent, self.cooldown, self.steps, self.seconds)
+        return min(fall, rise)
 
     # --- several processes ---
 
@@ -291,8 +298,8 @@ class TrainingRun:
         least, most = (int(self._over_all(self.done, operation)) for operation in ("min", "max"))
         if least != most:
             raise ValueError(
-                f"{self.name}: some processes resume at step {least}, others at {most}; put"
-                f" {self.path.parent} on a disk that all machines share"
+                f"{self.name}: some processes go on from step {most:,}, others from step {least:,};"
+                f" all machines need one shared folder of checkpoints, {self.path.parent}"
             )
         if self._draws is None:
             self._draws = self.fabric.broadcast(int(torch.randint(2**62, ())))
@@ -454,17 +461,37 @@ class TrainingRun:
         """Once, where nothing else shows it: how long it will take. True when it is told."""
         if self.live or self.history.spent <= 5:
             return False
-        left = (self.steps - self.done) * self.history.spent / len(self.history.seconds)
-        if self.seconds:
-            left = min(left, self.seconds - self.history.spent)
+        left = self.seconds_left()
         if left > 60:
             self._say(f"{self.name}: about {left / 60:.0f} minutes to go on this machine")
         return True
 
-    def _finish(self) -> None:
-        if self.status not in ("failed", "lost"):
-            self._settle()
+    def seconds_left(self) -> float:
+        """About how long the training still takes, at its mean speed so far."""
+        spent = self.history.spent
+        left = (self.steps - self.done) * spent / max(len(self.history.seconds), 1)
+        return min(left, max(self.seconds - spent, 0.0)) if self.seconds else left
+
+    def _look_at_last(self) -> None:
+        """The last snapshot. What the reader's `measure` raises must not cost the training."""
+        try:
             self._snapshot()
+        except BaseException:
+            self._save_what_failed()
+            raise
+
+    def _save_what_failed(self) -> None:
+        """Save what was trained, though something else went wrong. No other process is asked."""
+        if self.fabric.is_global_zero and self.history.loss:
+            self._settle()
+            self.save()
+
+    def _finish(self) -> None:
+        if self.status == "failed":
+            self._save_what_failed()
+        elif self.status != "lost":
+            self._settle()
+            self._look_at_last()
             self._save_once()
         self._wait_at_most(processes.PATIENCE)
         of = "" if self.done == self.steps or self.seconds else f" of {self.steps:,}"
@@ -577,51 +604,92 @@ class TrainingRun:
             digest.update(pictures.tobytes())
         return digest.hexdigest() if shown else ""
 
-    def _settings(self) -> dict[str, Any]:
-        """What shapes a training and is neither a shape nor a weight: noise, learning rate, ..."""
-        settings: dict[str, Any] = {"optimizer": type(self._optimizer).__name__}
-        for number, group in enumerate(self._optimizer.param_groups):
-            place = f"group {number}." if number else ""
-            for name, value in group.items():
-                if name not in ("params", *HOW_ALONE) and _is_plain(value):
-                    settings[place + name] = value
-        for name in ("warmup", "cooldown", "clip_norm", "decay"):
-            settings[name] = getattr(self, name)
-        for place, module in self.module.named_modules():
-            if place and type(module).__module__.startswith("torch.nn"):
-                settings[place] = type(module).__name__  # such as ReLU
-            for name, value in vars(module).items():
-                value = getattr(value, "__name__", value)  # of a function, such as relu
-                if name != "training" and not name.startswith("_") and _is_plain(value):
-                    settings[f"{place}.{name}".lstrip(".")] = value
-        return json.loads(json.dumps(settings))  # in which tuples are lists
+    # --- what a checkpoint must share with who goes on from it ---
 
-    def _compare(self, saved: dict[str, Any]) -> None:
-        """Raise a RuntimeError that names what a checkpoint was trained with, and this run not."""
-        for name, value in saved.items():
-            ours = self._asked.get(name, value)
-            if ours != value:
-                raise RuntimeError(f"it was trained with {name}={value}, not {ours}")
+    def _describe(self) -> dict[str, identity.Described]:
+        """What is known of this training; the batches are added when they are."""
+        schedule = {name: getattr(self, name) for name in ("warmup", "cooldown", "clip_norm")}
+        schedule |= {"average": self.decay}
+        schedule |= {"precision": self.fabric.strategy.precision.precision}
+        return {
+            "optimizer": identity.of_optimizer(self._optimizer),
+            "schedule": schedule,
+            "model": identity.of_model(self.module),
+            "parameters": identity.of_parameters(self.module, self._optimizer),
+            "facts": identity.of_facts(self._facts),
+            "batches": {},
+            "seed": identity.of_seed() if self.fabric.is_global_zero else {},
+        }
+
+    def _check_stream(self, stream: Tensor | DataLoader) -> None:
+        """Describe the batches; refuse others than those of the checkpoint."""
+        if "data" in self._facts:
+            return
+        ours = identity.of_stream(stream, self.fabric.world_size)
+        other = identity.first_difference(*identity.known_to_both(self._resumed, ours))
+        if other:
+            raise ValueError(self._cannot_resume(other))
+        self._identity["batches"] = ours
+
+    def _cannot_resume(self, reason: object) -> str:
+        remedy = "train with resume=False to start anew (the old file is kept as .previous)"
+        return f"cannot resume from {self.path.name}; {remedy}: {reason}"
+
+    def _check_identity(self, facts: dict[str, str]) -> None:
+        """Raise a ValueError that names what a checkpoint was trained with, and this run not."""
+        if checkpoint.fact(facts, "watched") != self._fingerprint():
+            raise ValueError("it was trained on other pictures, or at another size")
+        saved = json.loads(checkpoint.fact(facts, "identity"))
+        for part in ("optimizer", "schedule", "model", "parameters", "facts"):
+            other = identity.first_difference(saved[part], self._identity[part])
+            if other:
+                raise ValueError(other)
+        self._resumed = saved["batches"]
+        both = identity.known_to_both(saved["seed"], self._identity["seed"])
+        other = identity.first_difference(*both)
+        if other:  # no error: somebody may have set a seed for something else since
+            message = f"{self.name}: {other}; it goes on with what that seed has drawn"
+            warnings.warn(message, stacklevel=4)
+
+    def _check_length(self, facts: dict[str, str], history: History) -> None:
+        """Raise a ValueError where the learning rates so far would have been others."""
+        done = int(checkpoint.fact(facts, "step"))
+        if done > self.steps:
+            raise ValueError(f"{done} steps are done, and steps={self.steps}")
+        lengths = [json.loads(checkpoint.fact(facts, "length")), [self.steps, self.seconds]]
+        before, now = (_cooled(done - 1, history.spent, self.cooldown, *each) for each in lengths)
+        if before != now:
+            asked = [f"steps={steps}, seconds={seconds}" for steps, seconds in lengths]
+            reason = "in whose cool-down it is or would be"
+            raise ValueError(f"it was trained with {asked[0]}, not {asked[1]}, {reason}")
 
     def _load(self) -> None:
         if not self.path.exists():
             self._say(f"{self.name}: no checkpoint to resume, starting anew")
             return
+        history = History(target=self.history.target, context=self.history.context)
         try:
             facts, saved = checkpoint.read(self.path)
-            if facts["watched"] != self._fingerprint():
-                raise RuntimeError("it was trained on other pictures, or at another size")
-            self._compare(json.loads(facts.get("settings", "{}")))
-            if int(facts["step"]) > self.steps:
-                raise RuntimeError(f"{facts['step']} steps are done, and steps={self.steps}")
-            self._restore(saved)
-        except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-            remedy = "train with resume=False to start anew (the old file is kept as .previous)"
-            raise ValueError(f"cannot resume from {self.path.name}; {remedy}: {error}") from error
-        checkpoint.set_optimizer_state(self._optimizer, saved)
-        checkpoint.set_history_state(self.history, saved, facts)
-        self.done = int(facts["step"])
-        self._resume_draws(facts, saved)
+            self._check_identity(facts)
+            checkpoint.set_history_state(history, saved, facts)
+            self._check_length(facts, history)
+            checkpoint.check_same_tensors(self._state(), saved)
+            checkpoint.set_optimizer_state(self._optimizer, saved)
+            self.done = int(facts["step"])
+            self._resume_draws(facts, saved)
+            self._restore(saved)  # the last: what is refused leaves the weights as they were
+        except (
+            OSError,
+            SafetensorError,
+            RuntimeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise ValueError(self._cannot_resume(error)) from error
+        self.history = history
+        self._good_step = self.done
+        self._good_state = {key: saved[key] for key in self._state()}
         self._say(f"{self.name}: resumed at step {self.done:,} of {self.steps:,}")
 
 
@@ -630,15 +698,10 @@ class _CoreWatch:
 
     def __init__(self, run: TrainingRun) -> None:
         self.run = run
-        self.busy = BusyCores()
-        self.looked = time.monotonic()
         self.alone = run.fabric.world_size == 1 and run.fabric.device.type == "cpu"
 
     def update(self) -> None:
-        if not self.alone or time.monotonic() - self.looked < LOOK_EVERY:
-            return
-        self.looked = time.monotonic()
-        changed = settle_threads(self.busy())
+        changed = core_watch().update() if self.alone else ""
         if changed and not self.run.live:
             self.run._say(changed)
 
@@ -663,7 +726,7 @@ class _PanelClock:
             return
         speed = run.done / max(run.history.spent, 1e-9)  # steps a second
         image = None if run.watched is None else run.pictures()
-        run.live.update(run.done, run.history, image, speed, (run.steps - run.done) / speed)
+        run.live.update(run.done, run.history, image, speed, run.seconds_left())
         self.shown = time.monotonic()
         self.pause = max(SHOW_EVERY, 3 * (self.shown - now))  # a film takes long to predict
 
@@ -678,13 +741,32 @@ class _Batches:
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         return self.run._walk(self.stream)
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Any]]:
-        last = time.monotonic()
-        for item in self.run._walk(self.stream):
-            yield item
-            if time.monotonic() - last > SHOW_EVERY:
-                await asyncio.sleep(0.002)  # long enough for the front end's messages to come in
-                last = time.monotonic()
+    def __aiter__(self) -> _AsyncSteps:
+        return _AsyncSteps(iter(self))
+
+
+class _AsyncSteps:
+    """The steps for `async for`.
+
+    No generator: of one that a `break` leaves, the event loop closes the rest some time later, and
+    until then the run is not finished.
+    """
+
+    def __init__(self, steps: Iterator[tuple[int, Any]]) -> None:
+        self.steps = steps
+        self.last = time.monotonic()
+
+    def __aiter__(self) -> _AsyncSteps:
+        return self
+
+    async def __anext__(self) -> tuple[int, Any]:
+        if time.monotonic() - self.last > SHOW_EVERY:
+            await asyncio.sleep(0.002)  # long enough for the front end's messages to come in
+            self.last = time.monotonic()
+        try:
+            return next(self.steps)
+        except StopIteration:
+            raise StopAsyncIteration from None
 
 
 @contextmanager
@@ -708,11 +790,14 @@ def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _is_plain(value: object) -> bool:
-    """Whether a setting can be written down and compared: a number, a text, several of them."""
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, bool | int | float | str | None)
+def _cooled(step: int, spent: float, cooldown: float, steps: int, seconds: float | None) -> float:
+    """The share of the learning rate that the cool-down leaves, after so many seconds."""
+    if not cooldown:
+        return 1.0
+    share = (steps - step) / max(cooldown * steps, 1)
+    if seconds:
+        share = min(share, max(1 - spent / seconds, 0.0) / cooldown)
+    return min(share, 1.0)
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -18,7 +18,7 @@ from eon_utils.config import RUNS, device, seed_everything
 from eon_utils.data.augment import turn
 from eon_utils.data.clips import check_positive, check_whole
 from eon_utils.data.dead_leaves_images import dead_leaves_images
-from eon_utils.data.files import check_room, in_turn, whole_file
+from eon_utils.data.files import check_room, in_turn, whole_tensors
 from eon_utils.data.photos import random_crops
 from eon_utils.models.pca_autoencoder import (
     CODE_SIZES,
@@ -27,8 +27,8 @@ from eon_utils.models.pca_autoencoder import (
     patchify,
     save_autoencoder,
 )
-from eon_utils.models.weight_files import WEIGHTS
-from eon_utils.training.launchers import check_same_step, launch, several_processes
+from eon_utils.models.weight_files import WEIGHTS, write_with_card
+from eon_utils.training.launchers import launch, several_processes
 from eon_utils.training.model_card import autoencoder_card
 from eon_utils.training.run import TrainingRun
 from eon_utils.training.train_prior import log_error
@@ -42,6 +42,7 @@ CORNERS = (
     (6, 1),
     (1, 6),
 )  # cells from off the grid too: a picture may be cut anywhere
+PIXELS = 64  # side of a picture to train on
 INNER = 56  # side of what is cut there
 CHUNK = 100  # pictures encoded at a time
 SHIPPED: dict[str, tuple[dict[str, Any], list[int], int]] = {  # design, code sizes, steps
@@ -74,8 +75,11 @@ def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
 
 
 def _make_training_set(file: Path, seed: int, scale: float) -> None:
-    scenes = dead_leaves_images(round(SCENES * scale), seed=seed)
-    crops = random_crops(round(CROPS * scale), seed=seed)
+    counts = round(SCENES * scale), round(CROPS * scale)
+    each = 3 * PIXELS**2 * (1 + len(CODE_SIZES))  # bytes kept of a picture
+    check_room(file.parent, sum(counts) * each, "the training pictures")
+    scenes = dead_leaves_images(counts[0], seed=seed)
+    crops = random_crops(counts[1], seed=seed)
     images = torch.cat([_to_bytes(scenes), _to_bytes(crops)])
     print(f"{len(images):,} training pictures made; fitting the local PCA", flush=True)
     model = Autoencoder().to(device())
@@ -86,8 +90,7 @@ def _make_training_set(file: Path, seed: int, scale: float) -> None:
         model.channels = code_size
         rough[row] = _reconstructions(model, images)
     result = {"images": images, "rough": rough, "bases": model.local_pca.bases.cpu()}
-    check_room(file.parent, images.numel() + rough.numel(), "the training pictures")
-    with whole_file(file) as partial:
+    with whole_tensors(file) as partial:
         save_file(result, partial)
 
 
@@ -218,18 +221,15 @@ def train(
         fabric=fabric,
         **settings,
     )
-    check_same_step(run)
-    if fabric.global_rank:  # skips of other pictures get other noise
-        own = np.random.SeedSequence((seed, fabric.global_rank, run.done))
-        torch.manual_seed(int(own.generate_state(1)[0]))
     pairs = RefinementPairs(data, code_sizes, steps * BATCH, seed)
     for _, batch in run.batches(DataLoader(pairs, BATCH // fabric.world_size)):
         run.step(run(*batch))
     if run.status == "finished" and fabric.is_global_zero:
-        path = weights / f"autoencoder_{name}.safetensors"
-        sha256 = save_autoencoder(model.eval(), path, code_sizes, seed=seed, steps=run.done)
-        card = autoencoder_card(name, path, sha256, run, code_sizes, design, BATCH)
-        path.with_suffix(".md").write_text(card, encoding="utf-8")
+        write_with_card(
+            weights / f"autoencoder_{name}.safetensors",
+            lambda new: save_autoencoder(model.eval(), new, code_sizes, seed=seed, steps=run.done),
+            lambda new, sha256: autoencoder_card(name, new, sha256, run, code_sizes, design, BATCH),
+        )
     fabric.barrier()  # the next one may begin with what this one has learnt
     return run
 

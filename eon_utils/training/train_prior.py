@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,22 +26,25 @@ from eon_utils.data.clips import (
     check_positive,
     check_whole,
 )
+from eon_utils.data.files import whole_file
 from eon_utils.data.shards import (
     INDEX,
+    NOTED,
     check_drawn,
     check_shards,
     find_shards,
     shard_loader,
 )
 from eon_utils.data.sources import SOURCES
-from eon_utils.data.video_clips import VideoClips
+from eon_utils.data.video_clips import VideoClips, fingerprint, video_files
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
 from eon_utils.models.trajectory_net import SLOTS, Reading
-from eon_utils.models.weight_files import WEIGHTS, load_tensors, read_weights
+from eon_utils.models.weight_files import WEIGHTS, load_tensors, read_weights, write_with_card
+from eon_utils.threads import usable_cores
 from eon_utils.training import recording
 from eon_utils.training.clip_contrast import ClipContrast
 from eon_utils.training.history import History
-from eon_utils.training.launchers import check_same_step, launch, machine, several_processes
+from eon_utils.training.launchers import launch, machine, several_processes
 from eon_utils.training.model_card import prior_card
 from eon_utils.training.prior_score import PriorScore
 from eon_utils.training.processes import joint_rows, own_rows, rank_and_count
@@ -123,13 +125,20 @@ class Recipe:
         return self.large_every > 0 and not self.shards and bool(drawn & {NEW_WORLD, *quick})
 
     def digest(self) -> str:
-        """Names the training: one that differs in anything but its length has another."""
-        digest = hashlib.sha256(repr(replace(self, steps=0, hours=None)).encode())
+        """Names the training: one that differs in anything but its length has another.
+
+        Videos count by what they are, not by where: files that are added make another training.
+        """
+        settings = replace(self, steps=0, hours=None, videos=())
+        digest = hashlib.sha256(repr(settings).encode())
+        if self.videos:
+            digest.update(fingerprint(video_files(self.videos)).encode())
         if self.start:  # the same name may hold other weights by now
             digest.update(self.start_file().read_bytes())
         if self.shards:  # or other clips
-            for index in sorted(Path(self.shards).expanduser().glob(f"*/{INDEX}")):
-                digest.update(index.read_bytes())
+            folder = Path(self.shards).expanduser()
+            for noted in sorted([*folder.glob(f"*/{INDEX}"), *folder.glob(NOTED)]):
+                digest.update(noted.read_bytes())
         return digest.hexdigest()[:8]
 
     def start_file(self) -> Path:
@@ -591,7 +600,6 @@ def train(
         The run, and the prior with averaged weights, in `eval` mode.
     """
     run = prior_run(prior, steps, **settings)
-    check_same_step(run)
     for step, batch in run.batches(clips):
         loss, share = run(batch, step)
         run.step(loss, logged=share)
@@ -693,7 +701,7 @@ def loaders(fabric: Fabric) -> int:
     """How many processes load clips beside each that trains."""
     if fabric.device.type != "cuda":
         return 0  # a CPU has its hands full
-    return max((os.cpu_count() or 1) // torch.cuda.device_count() - 1, 1)
+    return max(usable_cores() // torch.cuda.device_count() - 1, 1)
 
 
 def ship(
@@ -726,14 +734,11 @@ def ship(
     recipe.check(fabric.world_size)
     earlier = recipe.earlier()
     name = f"prior_{recipe.digest()}"
-    best = folder / f"{name}_best.safetensors"
-    states = folder / f"{name}_states"
-    judge = PriorScore(recipe.size, score, best, states)
+    judge = PriorScore(recipe.size, score, folder / name)
     if fabric.is_global_zero:
         _ = judge.clips  # what is wrong with them is said at once
         if not resume:
-            best.unlink(missing_ok=True)
-            shutil.rmtree(states, ignore_errors=True)
+            judge.forget()
     # Before the launch, because processes that have met each other do not wait for hours. Of those
     # that a launcher started all at once, one makes the clips, and the others find them.
     loader_of = _streamed(recipe) if recipe.shards else _made(recipe, folder)
@@ -760,15 +765,15 @@ def ship(
         )
     if run.status == "finished" and fabric.is_global_zero:
         trained = [*earlier, recipe.summary(run.done, run.history.spent, machine(fabric))]
-        path = weights / "prior.safetensors"
-        new = weights / "prior.new"  # a file that ships must not differ from its card for long
-        sha256 = save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained)
-        recorded = _recorded(recipe, states, run.history)
-        card = prior_card(new, sha256, recorded, trained, recipe.videos, score)
-        new.replace(path)
-        path.with_suffix(".md").write_text(card, encoding="utf-8")
+        recorded = _recorded(recipe, judge.states, run.history)
+        write_with_card(
+            weights / "prior.safetensors",
+            lambda new: save_prior(prior, new, seed=recipe.seed, steps=run.done, trained=trained),
+            lambda new, sha256: prior_card(new, sha256, recorded, trained, recipe.videos, score),
+        )
         if recorded.target is not None:
             recording.write_recording(recorded, weights / recording.FILE)
-        if best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
-            shutil.copy(best, weights / "prior_best.safetensors")
+        if judge.best.exists() and weights.resolve() != WEIGHTS:  # there, it would ship for nothing
+            with whole_file(weights / "prior_best.safetensors") as partial:
+                shutil.copy(judge.best, partial)
     return run

@@ -252,6 +252,8 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
 def test_a_path_that_the_shell_left_alone_leads_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert parser().parse_args(["student", "--out=~/mine"]).out == tmp_path / "mine"
+    slides = parser().parse_args(["slides", "--out=~/mine", "--run=~/run"])
+    assert (slides.out, slides.run) == (tmp_path / "mine", tmp_path / "run")
 
 
 def test_plan_types_and_shares_parameters(tiny):
@@ -573,6 +575,63 @@ def test_a_full_disk_fails_the_notebook_and_not_the_course(tiny, tmp_path, monke
     assert nb.metadata.eon.status == "failed"
     assert nb.metadata.eon.error["message"] == "not saved: No space left on device"
     assert "failed" in capsys.readouterr().out
+
+
+def test_a_ledger_that_the_disk_does_not_take_ends_no_course(tiny, tmp_path, monkeypatch, capsys):
+    def executed(path, out, values):
+        nb = nbformat.read(path, 4)
+        nb.metadata["eon"] = {"status": "ok", "error": None, "seconds": 1.0}
+        nbformat.write(nb, out)
+        return nb
+
+    def full(path, rows):
+        if len(rows) in full_at:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner, "execute", executed)
+    monkeypatch.setattr(runner, "write_ledger", full)
+    monkeypatch.setattr(runner, "build_site", lambda out, root: out)
+    full_at = {1}  # there is room again in the end
+    assert runner.run("smoke", root=tiny, out=tmp_path / "a")[1] == 0
+    said = capsys.readouterr().out
+    assert said.count("ledger.json not written: No space left on device; the run goes on") == 1
+    full_at = {1, 2, 3}
+    assert runner.run("smoke", root=tiny, out=tmp_path / "b")[1] == 1
+    assert len(list((tmp_path / "b").glob("*.ipynb"))) == 3
+
+
+@pytest.mark.parametrize("command", ["run", "run --resume", "sweep --resume", "slides"])
+def test_a_disk_that_is_read_only_is_told_in_a_sentence(
+    tiny, ran, tmp_path, monkeypatch, capsys, command
+):
+    folder = tmp_path / "made"
+    if "--resume" in command:
+        folder.mkdir()
+        asked = runner.read_asked(ran[1] / runner.ASKED, tiny)
+        runner.write_asked(asked, folder / runner.ASKED)
+        noted = {"notebook": "02_own.ipynb", "axes": {"seed": [1, 2]}}
+        (folder / "sweep.json").write_text(json.dumps(noted))
+    words = {
+        "run": f"run --preset smoke --root {tiny} --out {folder}",
+        "run --resume": f"run --root {tiny} --resume {folder}",
+        "sweep --resume": f"sweep --root {tiny} --resume {folder}",
+        "slides": f"slides --only 01 --out {folder}",
+    }[command]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as a read-only file system says
+    assert main(words.split()) == 2
+    option = "--resume" if "--resume" in command else "--out"
+    said = f"error: {option} {folder} can't be written to; choose another folder\n"
+    assert capsys.readouterr().err == said
+
+
+def test_what_the_system_says_has_no_number(tmp_path, monkeypatch, capsys):
+    def read_only(*_):
+        raise OSError(30, "Read-only file system", str(tmp_path))
+
+    monkeypatch.setattr(publish, "make_student", read_only)
+    assert main(["student"]) == 2
+    remedy = "choose another folder, or copy the course to where you may write"
+    assert capsys.readouterr().err == f"error: {tmp_path}: Read-only file system; {remedy}\n"
 
 
 def test_half_a_file_is_not_taken_for_a_notebook(tiny, tmp_path):

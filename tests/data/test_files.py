@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, where there is room for them."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,19 +8,27 @@ import sys
 import time
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eon_utils import Prior, save_prior
 from eon_utils.data import files
 from eon_utils.data.files import (
     FolderInUseError,
+    NoRoomError,
+    NotWritableError,
     alone_in,
     check_room,
     check_writable,
+    give_back,
     in_turn,
     in_use,
+    reserved_array,
+    scratch_folder,
     whole_file,
+    whole_tensors,
 )
 
 
@@ -134,3 +143,69 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as a read-only file system says
     with pytest.raises(PermissionError, match=r"--out .* can't be written to; choose another"):
         check_writable(tmp_path, "--out")
+    with pytest.raises(NotWritableError, match=r"the cache .* can't be written to; go home"):
+        check_writable(tmp_path, "the cache", "go home")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from eon_utils.data.files import {writer} as writer
+with writer(Path(sys.argv[1])) as place:
+    (place / "made" if place.is_dir() else place).write_text("half")
+    (place.parent / ".tmpAbCdEf").write_text("of safetensors")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("writer", "left"), [("whole_tensors", 2), ("scratch_folder", 1), ("whole_file", 1)]
+)
+def test_what_a_killed_process_left_goes_after_a_day(tmp_path, writer, left):
+    path = tmp_path / "file.safetensors"
+    code = KILLED.format(writer=writer)
+    if writer != "whole_tensors":
+        code = code.replace("(place.parent", "0 and (place.parent")
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert len(list(tmp_path.iterdir())) == left
+    a_day_ago = time.time() - files.STALE - 1
+    for item in tmp_path.iterdir():
+        os.utime(item, (a_day_ago, a_day_ago))
+    with whole_tensors(path) as partial:
+        save_file({"a": torch.zeros(2)}, partial)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_scratch_folder_is_gone_when_it_is_over(tmp_path):
+    with scratch_folder(tmp_path / "new" / "site") as folder:
+        (folder / "html").mkdir()
+        (folder / "html").rename(tmp_path / "new" / "site")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["site"]
+
+
+def test_an_array_has_its_room_before_it_is_written_to(tmp_path):
+    path = tmp_path / "a.npy"
+    array = reserved_array(path, (64, 1024), "an array")
+    if hasattr(os, "posix_fallocate"):
+        assert path.stat().st_blocks * 512 >= array.nbytes
+    array[:4] = 7
+    array.flush()
+    give_back(path, array[4:].nbytes)
+    if hasattr(os, "posix_fallocate"):
+        assert path.stat().st_blocks * 512 < array.nbytes / 2
+    again = np.load(path, mmap_mode="r")
+    assert again.shape == (64, 1024) and (again[:4] == 7).all() and not again[4:].any()
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="nothing is reserved here")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP])
+def test_without_room_an_array_is_refused_before_it_is_written_to(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    if number == errno.EOPNOTSUPP:  # a file system that reserves nothing
+        assert reserved_array(tmp_path / "a.npy", (2, 2), "an array").shape == (2, 2)
+        return
+    with pytest.raises(NoRoomError, match=r"an array needs 1.0 GB in .*make room, or ask for less"):
+        reserved_array(tmp_path / "a.npy", (1000, 1000, 1000), "an array")

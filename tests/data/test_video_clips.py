@@ -1,6 +1,7 @@
 """Training clips out of video files: which frames are drawn, and what the cache keeps of them."""
 
 import json
+import os
 import pickle
 import warnings
 from collections import Counter
@@ -300,6 +301,55 @@ class Interrupted:
         raise KeyboardInterrupt
 
     dumps = __call__
+
+
+@pytest.mark.parametrize("spoil", ["no pictures", "cut pictures", "no index", "bad index"])
+def test_of_a_pair_in_the_cache_that_is_not_whole_both_are_made_anew(folder, tmp_path, spoil):
+    film(folder / "a.mkv")
+    made = videos(tmp_path).stack()
+    (pictures,), (index,) = cached(tmp_path, "npy"), cached(tmp_path, "json")
+    if spoil == "no pictures":
+        pictures.unlink()
+    elif spoil == "cut pictures":
+        os.truncate(pictures, pictures.stat().st_size // 2)
+    elif spoil == "no index":
+        index.unlink()
+    else:
+        index.write_text("{}")
+    assert torch.equal(videos(tmp_path).stack(), made)
+
+
+def test_a_cache_that_cannot_be_written_to_is_no_fault_of_a_film(folder, tmp_path, monkeypatch):
+    film(folder / "a.mkv")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as a read-only file system says
+    with pytest.raises(PermissionError, match=r"the cache of videos .*out can't be written to; co"):
+        videos(tmp_path)
+    monkeypatch.undo()
+    videos(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert len(videos(tmp_path)) == 20, "all is there"
+
+
+def test_a_cache_may_be_at_home(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    film(folder / "a.mkv")
+    VideoClips(1, folders=(str(folder),), cache="~/out")
+    assert len(cached(tmp_path, "npy")) == 1
+
+
+def test_films_are_told_apart_by_what_they_are(folder, tmp_path):
+    film(folder / "a.mkv")
+    first = making.fingerprint(making.video_files([str(folder)]))
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "a.mkv").rename(tmp_path / "elsewhere" / "a.mkv")
+    moved = (str(tmp_path / "elsewhere"),)
+    assert making.fingerprint(making.video_files(moved)) == first
+    changed = (tmp_path / "elsewhere" / "a.mkv").read_bytes()
+    middle = len(changed) // 2
+    changed = changed[:middle] + bytes([changed[middle] ^ 1]) + changed[middle + 1 :]
+    (tmp_path / "elsewhere" / "a.mkv").write_bytes(changed)
+    assert making.fingerprint(making.video_files(moved)) != first, "of the same size"
 
 
 def test_of_a_long_file_stretches_are_kept(folder, tmp_path, monkeypatch):

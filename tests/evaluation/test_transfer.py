@@ -182,6 +182,24 @@ def test_torch_export_says_the_same_of_any_number_of_clips(prior):
         assert torch.allclose(program.module()(some), prior(some), atol=1e-5)
 
 
+def test_onnx_is_written_whole_or_not_at_all_and_at_home(prior, tmp_path, monkeypatch):
+    def write(network, inputs, file, **settings):
+        file.write_text("half")
+        if failing:
+            raise RuntimeError("no operator")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setattr(torch.onnx, "export", write)
+    failing = True
+    with pytest.raises(RuntimeError, match="no operator"):
+        transfer.to_onnx(prior, leaves(1, 2, 32, 4), "~/prior.onnx")
+    assert not list(tmp_path.iterdir())
+    failing = False
+    transfer.to_onnx(prior, leaves(1, 2, 32, 4), "~/prior.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["prior.onnx"]
+
+
 @pytest.mark.parametrize("length", [2, 5])  # without and with a fit to the past
 def test_onnx_says_the_same_of_any_number_of_clips(prior, tmp_path, length):
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -272,6 +272,14 @@ def test_a_folder_that_cant_be_written_to_gets_one_sentence(answered, tmp_path, 
     assert re.fullmatch(r"Right\.\nProgress is not remembered, because .+ can't be .+\.\n", said)
 
 
+def test_progress_may_be_at_home(answered, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("EON_PROGRESS", "~/kept/progress.json")
+    answered("01-1", right_answers()["01-1"])
+    assert (tmp_path / "kept" / "progress.json").is_file()
+
+
 def test_progress_is_beside_the_notebooks_and_never_committed(monkeypatch, tmp_path):
     monkeypatch.delenv("EON_PROGRESS", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -174,7 +174,7 @@ def test_processes_that_would_begin_at_different_steps_say_so(tmp_path):
     outcome(job)  # only the first one saves
     made = outcome(replace(job, event="", resume=True))
     assert made.codes == [1, 1]
-    assert "some processes resume at step 0, others at 4; put" in made.text
+    assert "some processes go on from step 4, others from step 0; all machines" in made.text
 
 
 # --- in one process ---

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, DistributedSampler
 
-from eon_utils import ConvAutoencoder, History, TrainingRun, photos, to_uint8
-from eon_utils.training import checkpoint, run as run_module
+from eon_utils import ConvAutoencoder, History, TrainingRun, photos, threads, to_uint8
+from eon_utils.training import checkpoint
 from eon_utils.training.history import snapshot_steps
 
 STEPS = 12
@@ -648,12 +648,87 @@ def test_stop_is_heard_though_a_film_takes_long_to_predict(films, tmp_path):
 
 def test_a_long_training_looks_at_the_cores_now_and_then(pictures, tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(
-        run_module, "settle_threads", lambda busy: asked.append(busy) or "Fewer now."
-    )
+    monkeypatch.setattr(threads, "settle_threads", lambda busy: asked.append(busy) or "Fewer now.")
+    threads.core_watch.cache_clear()
     train(pictures, tmp_path / "short")
     assert not asked
-    monkeypatch.setattr(run_module, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(threads, "LOOK_EVERY", 0.0)
     train(pictures, tmp_path / "long")
     assert len(asked) == STEPS and min(asked) >= 0
     assert "Fewer now." in capsys.readouterr().out
+
+
+# --- nothing that was trained is lost ---
+
+
+def test_resumed_and_diverged_at_once_it_keeps_what_the_checkpoint_had(pictures, tmp_path):
+    kept = train(pictures, tmp_path, steps=10**6, stop_at=21)
+    weights = {key: value.clone() for key, value in kept.module.state_dict().items()}
+    assert not {21, 22} & kept.snapshot_steps, "or the state is kept by a snapshot"
+    run = train(
+        pictures,
+        tmp_path,
+        steps=10**6,
+        resume=True,
+        loss_of=lambda step, loss: loss * (float("nan") if step == 22 else 1e3),
+    )
+    assert run.status == "diverged" and run.done == 21
+    for state in (run.module.state_dict(), checkpoint.read(run.path)[1]):
+        for key, value in weights.items():
+            assert torch.equal(state.get(key, state.get(f"model.{key}")), value)
+
+
+@pytest.mark.parametrize("at", [5, STEPS])
+def test_an_error_in_a_measure_does_not_cost_the_training(pictures, tmp_path, at):
+    def measure(model):
+        if len(seen) == at:
+            raise ZeroDivisionError("a mistake of the reader's")
+        seen.append(model)
+        return {}
+
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        train(pictures, tmp_path, measure=measure)
+    assert int(checkpoint.about(tmp_path / "t.safetensors")["step"]) == at
+
+
+def test_an_error_of_the_data_does_not_cost_the_training(tmp_path):
+    class Broken(Numbers):
+        def __getitem__(self, index):
+            if index == 7:
+                raise OSError("a file is gone")
+            return super().__getitem__(index)
+
+    with pytest.raises(OSError, match="a file is gone"):
+        seen_by(DataLoader(Broken(), 2), tmp_path, 6)
+    assert int(checkpoint.about(tmp_path / "loader.safetensors")["step"]) == 3
+
+
+def test_an_error_at_once_leaves_no_checkpoint(pictures, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        train(pictures, tmp_path, measure=lambda model: {"share": 1 / 0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_break_in_async_for_is_over_at_once(pictures, tmp_path):
+    async def loop():
+        torch.manual_seed(0)
+        run = TrainingRun(noisy(), STEPS, name="t", folder=tmp_path)
+        async for step, batch in run.batches(pictures):
+            run.step(F.huber_loss(run(batch), batch))
+            if step == 4:
+                break
+        return run.status, run.done, run.module.training, run.path.exists()
+
+    assert asyncio.run(loop()) == ("stopped", 5, False, True)
+
+
+def test_the_panel_is_told_the_seconds_that_are_left(pictures, tmp_path):
+    class Panel(FakePanel):
+        def update(self, step, history, image, rate, eta):
+            self.calls.append(eta)
+            assert eta <= 1.0
+
+    panel = Panel(stop_at=0)
+    train(pictures, tmp_path, steps=10**9, seconds=1.0, live=panel)
+    assert len(panel.calls) > 3

@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 from eon_utils import load_autoencoder
 from eon_utils.__main__ import main
+from eon_utils.data.files import NoRoomError
 from eon_utils.models.weight_files import WEIGHTS
 from eon_utils.training import train_autoencoder as recipes
 
@@ -31,6 +32,16 @@ def test_the_recipe_runs_from_nothing_and_again(tmp_path, monkeypatch, capsys):
     pairs = zip(first.parameters(), again.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert capsys.readouterr().out.count("fitting the local PCA") == 1
+
+
+def test_a_disk_without_room_is_told_before_pictures_are_made(tmp_path, monkeypatch):
+    def full(folder, wanted, what):
+        raise NoRoomError(f"{what} need {wanted:.0f} bytes")
+
+    monkeypatch.setattr(recipes, "check_room", full)
+    monkeypatch.setattr(recipes, "dead_leaves_images", lambda *_, **__: pytest.fail("made"))
+    with pytest.raises(OSError, match="the training pictures need 2211840 bytes"):
+        recipes.prepare(tmp_path, 0, scale=0.002)
 
 
 def test_an_unknown_name_is_an_error(capsys):

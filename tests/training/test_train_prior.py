@@ -13,11 +13,13 @@ import av
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+import eon_utils.__main__ as command
 from eon_utils import MovingDigits, load_prior, save_prior
 from eon_utils.__main__ import main
 from eon_utils.data import video_clips
+from eon_utils.models import weight_files
 from eon_utils.training import (
     checkpoint,
     launchers,
@@ -222,6 +224,80 @@ def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
     assert len(names) == len(other) + 1
     save_prior(train_prior.widened(4), start, seed=3)
     assert replace(TINY, start=str(start)).digest() not in names, "another file of the same name"
+
+
+def test_videos_count_by_what_they_are(quick):
+    film(quick / "mine" / "a.mkv")
+    recipe = replace(TINY, videos=(str(quick / "mine"),))
+    first = recipe.digest()
+    film(quick / "mine" / "b.mkv", seed=1)
+    second = recipe.digest()
+    assert second != first, "a file was added"
+    (quick / "mine").rename(quick / "other")
+    moved = replace(TINY, videos=(str(quick / "other"),))
+    assert moved.digest() == second, "the same files elsewhere"
+    film(quick / "other" / "b.mkv", seed=2)
+    assert moved.digest() != second, "another film of the same name"
+
+
+def test_shards_count_by_their_settings(tmp_path):
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "index.json").write_text("{}")
+    recipe = replace(TINY, shards=str(tmp_path))
+    names = {recipe.digest()}
+    for seed in (1, 2):  # uncompressed clips of the same size have the same index
+        (tmp_path / "shards.json").write_text(json.dumps({"seed": seed}))
+        names.add(recipe.digest())
+    assert len(names) == 3
+
+
+def test_what_is_best_is_judged_by_the_same_videos(quick):
+    for name in ("one", "two"):
+        film(quick / name / "held.mkv", seed=len(name))
+    film(quick / "two" / "more.mkv", seed=9)
+    judges = [prior_score.PriorScore(32, folder, quick / "p") for folder in (None, quick / "one")]
+    judges.append(prior_score.PriorScore(32, quick / "two", quick / "p"))
+    assert len({judge.best for judge in judges}) == len({judge.states for judge in judges}) == 3
+    judges[1].too_early = False
+    judges[1](torch.nn.ModuleDict({"prior": untrained().eval()}))
+    assert judges[1].best.exists() and list(judges[1].states.iterdir())
+    judges[1].forget()
+    assert not judges[1].best.exists() and not judges[1].states.exists()
+
+
+def test_a_full_disk_ends_no_training_while_it_is_judged(quick, monkeypatch):
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(weight_files, "save_file", full)
+    judge = prior_score.PriorScore(32, None, quick / "p")
+    with pytest.warns(UserWarning, match=r"a state is not kept: .*No space left") as warned:
+        gains = judge(torch.nn.ModuleDict({"prior": untrained().eval()}))
+    assert len(warned) == 2
+    assert sorted(gains) == ["between", "next"]
+
+
+def test_a_full_disk_in_the_end_leaves_the_checkpoint_and_what_was_shipped(quick, monkeypatch):
+    train_prior.ship(TINY, quick / "out", quick)
+    before = {path: path.read_bytes() for path in (quick / "out").iterdir()}
+
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(weight_files, "save_file", full)
+    with pytest.raises(OSError, match=r"prior\.safetensors\..*can't be written: .*No space left"):
+        train_prior.ship(TINY, quick / "out", quick)
+    assert {path: path.read_bytes() for path in (quick / "out").iterdir()} == before
+
+
+def test_a_read_only_course_is_told_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "RUNS", tmp_path / "course" / "runs")
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "course")
+    (tmp_path / "course").mkdir()
+    assert main(["prior", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the folder of clips and checkpoints") and "copy the cou" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["course"]
 
 
 # --- the recipe ---
