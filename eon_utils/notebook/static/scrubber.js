@@ -14,12 +14,12 @@ function render({ model, el }) {
     const row = pictureRow(grid, spec, name);
     const key = add(row.label, "svg", { class: "eon-key", viewBox: "0 0 26 10" });
     row.label.prepend(key);
-    add(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, ...look(m) });
+    add(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, ...stroke(spec.looks?.[m]) });
     return { ...row, values: [add(row.label, "span"), add(row.label, "span")] };
   });
 
   const curves = spec.curves.map(([steps, values], m) => {
-    return { name: spec.names[m], steps, values, smooth: spec.smooth?.[m] };
+    return { name: spec.names[m], look: spec.looks?.[m], steps, values, smooth: spec.smooth?.[m] };
   });
   const said = spec.smooth ? `${spec.alt} The curves are smoothed, the faint ones are as measured.` : spec.alt;
   const svg = add(main, "svg", { class: "eon-chart", role: "img", "aria-label": said });
