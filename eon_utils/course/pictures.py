@@ -35,9 +35,9 @@ Place = tuple[int, int]  # row and column of a picture in a screenshot, counted 
 
 # Of which screenshot a lesson's small picture shows parts, and which.
 PARTS: dict[str, tuple[str, list[Place]]] = {
-    "00": ("00_scrubber", [(1, 1), (1, 2), (1, 4)]),
-    "01": ("01_scrubber", [(0, 1), (1, 1), (1, 3)]),
-    "02": ("02_scrubber", [(1, 1), (1, 2), (1, 3)]),
+    "00": ("00_scrubber", [(1, 1), (1, 4)]),
+    "01": ("01_scrubber", [(1, 1), (1, 3)]),
+    "02": ("02_scrubber", [(1, 1), (1, 3)]),
     "03": ("03_data", [(2, 1), (2, 2), (2, 3)]),
     "04": ("04_films", [(0, 0), (1, 0), (3, 0)]),
     "05": ("05_motion", [(0, 0), (1, 0), (1, 1)]),
