@@ -92,6 +92,7 @@ from .notebook.figures import (
     architecture as architecture,
     contact_sheet as contact_sheet,
     curves as curves,
+    flow_colours as flow_colours,
     heat_sheet as heat_sheet,
     layer_table as layer_table,
     motion_sheet as motion_sheet,

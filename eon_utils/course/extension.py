@@ -46,6 +46,9 @@ STATIC = Path(__file__).parent / "static"
 NO_KERNEL = "This control needs a running kernel: open the notebook in JupyterLab to move it."
 # `file:` is 'self' where a page is opened from the disk
 POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"
+# What Colab has to run before a lesson, since it opens the notebook alone. Its own Jupyter stays as
+# it is: newer packages of it need another start of the machine.
+COLAB = '!pip install -q "eye-of-newt[data] @ git+{}" anywidget torchinfo onnx onnxruntime'
 LONG = 10  # lines of code
 TAUGHT = re.compile(r"^class |async for |\bawait |eon\.show_source", re.M)
 WORDS = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\S+) \|$", re.M)  # of the glossary's table
@@ -89,6 +92,9 @@ def read_source(app: Sphinx, page: str, source: list[str]) -> None:
         nb = nbformat.reads(source[0], as_version=4)
         for problem in restore_widgets(nb, path.parent):
             log.warning(problem)
+        repository = app.config.html_theme_options.get("repository_url")
+        if repository and app.builder.name == "html":
+            explain_colab(nb, repository)
         said = prepare(nb, PurePosixPath(page).name)
         source[0] = nbformat.writes(nb)
         app.env.metadata[page]["said"] = said  # until `finish_page`
@@ -125,6 +131,20 @@ def prepare(nb: NotebookNode, name: str) -> dict[str, tuple[str, str]]:
     drop_code_styles(nb)
     take_widgets(nb, name[:2])
     return picture_texts(nb)
+
+
+def explain_colab(nb: NotebookNode, repository: str) -> None:
+    """Say after a notebook's first cell what it needs in Colab, where a button leads."""
+    lines = [
+        "```{dropdown} To run this lesson in Colab",
+        "The rocket at the top of this page leads there. Add this as the first cell:",
+        "",
+        "    " + COLAB.format(repository),
+        "",
+        "[What Binder and Colab need](../guide.md#binder-and-colab)",
+        "```",
+    ]
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join(lines)))
 
 
 def is_beside(cell: NotebookNode) -> bool:
@@ -240,7 +260,8 @@ def glossary(text: str, lessons: Mapping[str, str]) -> str:
 def finish_page(app: Sphinx, tree: nodes.document) -> None:
     """Give figures numbers and captions; mend the HTML that Markdown and outputs hold."""
     page = app.env.docname
-    link_files(tree, page, app.config.html_theme_options.get("repository_url"))
+    home = app.builder.get_relative_uri(page, "index") if app.builder.name == "html" else ""
+    link_files(tree, page, app.config.html_theme_options.get("repository_url"), home)
     said = app.env.metadata[page].pop("said", {})
     figures: list[str] = []
     for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
@@ -261,8 +282,11 @@ def finish_page(app: Sphinx, tree: nodes.document) -> None:
     app.env.metadata[page]["figures"] = figures  # for `list_figures`
 
 
-def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
-    """Let links to files that are no pages lead to the repository; without one, be text."""
+def link_files(tree: nodes.document, page: str, repository: str | None, home: str) -> None:
+    """Let links to files that are no pages lead to the repository; without one, be text.
+
+    What is the README in the repository is the first page here, `home`; slides have none.
+    """
     for node in list(tree.findall(addnodes.pending_xref)):
         target = node["reftarget"]
         if (
@@ -275,6 +299,8 @@ def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
         link = nodes.inline()
         if repository:
             link = nodes.reference(refuri=f"{repository}/blob/main/{path}")
+        elif home and path.partition("#")[0] == "README.md":
+            link = nodes.reference(refuri=home)
         node.parent.replace(node, link)
         link += node.children
 

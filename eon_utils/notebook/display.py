@@ -207,15 +207,25 @@ def table(
     """Display a table as HTML and as plain text.
 
     Args:
+        data: further MIME types to put beside the two.
+        head, rows, links, digits: as `table_data`.
+    """
+    display(table_data(head, rows, links, digits) | (data or {}), raw=True)
+
+
+def table_data(
+    head: Sequence[str], rows: Sequence[Sequence], links: Sequence[str] = (), digits: int = 1
+) -> dict[str, Any]:
+    """A table by MIME type: as HTML and as plain text.
+
+    Args:
         head: titles of the columns.
         rows: text, whole numbers, other numbers, or None for an empty cell.
-        data: further MIME types to put beside the two.
         links: an address for the first cell of each row.
         digits: decimals of numbers that are not whole.
     """
     cells = [_texts(row, digits) for row in rows]
-    bundle = {"text/plain": _as_text([head, *cells]), "text/html": _as_html(head, cells, links)}
-    display(bundle | (data or {}), raw=True)
+    return {"text/plain": _as_text([head, *cells]), "text/html": _as_html(head, cells, links)}
 
 
 def _texts(row: Sequence[str | float | None], digits: int) -> list[str]:

@@ -69,7 +69,10 @@ function render({ model, el }) {
   const bar = transport(root, { ...steps, ms, go: go("index"), settle });
   const time = { label: "frame", of, what: " the film", last: spec.frames?.length - 1, ms: 125, loop: true };
   const film = spec.frames && transport(root, { ...time, go: go("frame"), settle });
-  saving(bar, of, spec, model.get("name") || of, () => ({ rows: [target, ...rows], where }));
+  const file = model.get("name") || of;
+  const now = () => ({ rows: [target, ...rows], where });
+  saving(bar, of, spec, file, now);
+  filming(bar, of, spec, file, { last, ms, at: () => within("index", last), go: go("index"), now });
 
   svg.addEventListener("pointerdown", (event) => {
     bar.pause();
