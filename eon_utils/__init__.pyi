@@ -21,6 +21,7 @@ from .data.photos import (
     PHOTOS as PHOTOS,
     TRAINING_PHOTOS as TRAINING_PHOTOS,
     photo_folder as photo_folder,
+    photo_titles as photo_titles,
     photos as photos,
     random_crops as random_crops,
 )
@@ -75,7 +76,12 @@ from .notebook.claims import (
     Ledger as Ledger,
     course_map as course_map,
 )
-from .notebook.display import show as show, show_source as show_source, table as table
+from .notebook.display import (
+    limit_pictures as limit_pictures,
+    show as show,
+    show_source as show_source,
+    table as table,
+)
 from .notebook.exercises import (
     answer_hash as answer_hash,
     check as check,
@@ -86,6 +92,7 @@ from .notebook.figures import (
     architecture as architecture,
     contact_sheet as contact_sheet,
     curves as curves,
+    flow_colours as flow_colours,
     heat_sheet as heat_sheet,
     layer_table as layer_table,
     motion_sheet as motion_sheet,

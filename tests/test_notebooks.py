@@ -209,8 +209,8 @@ def ledger(repo):
 def test_small_pictures_are_parts_of_the_screenshots(repo):
     saved = pictures.stills(repo / "screenshots")
     small = pictures.stills(repo / pictures.SMALL)
-    for lesson, (name, box) in pictures.PARTS.items():
-        part = pictures.small_picture(saved[name], box)
+    for lesson, (name, places) in pictures.PARTS.items():
+        part = pictures.small_picture(saved[name], places)
         assert part == small[lesson].read_bytes(), "run: make screenshots"
 
 

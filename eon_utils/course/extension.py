@@ -31,6 +31,7 @@ from eon_utils.course.outputs import (
     STATE,
     VIEW,
     alt_of,
+    caption_of,
     images,
     inserted,
     kind_of,
@@ -45,6 +46,9 @@ STATIC = Path(__file__).parent / "static"
 NO_KERNEL = "This control needs a running kernel: open the notebook in JupyterLab to move it."
 # `file:` is 'self' where a page is opened from the disk
 POLICY = "default-src 'self' file: data: blob: 'unsafe-inline'"
+# What Colab has to run before a lesson, since it opens the notebook alone. Its own Jupyter stays as
+# it is: newer packages of it need another start of the machine.
+COLAB = '!pip install -q "eye-of-newt[data] @ git+{}" anywidget torchinfo onnx onnxruntime'
 LONG = 10  # lines of code
 TAUGHT = re.compile(r"^class |async for |\bawait |eon\.show_source", re.M)
 WORDS = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\S+) \|$", re.M)  # of the glossary's table
@@ -88,16 +92,19 @@ def read_source(app: Sphinx, page: str, source: list[str]) -> None:
         nb = nbformat.reads(source[0], as_version=4)
         for problem in restore_widgets(nb, path.parent):
             log.warning(problem)
-        alts = prepare(nb, PurePosixPath(page).name)
+        repository = app.config.html_theme_options.get("repository_url")
+        if repository and app.builder.name == "html":
+            explain_colab(nb, repository)
+        said = prepare(nb, PurePosixPath(page).name)
         source[0] = nbformat.writes(nb)
-        app.env.metadata[page]["alts"] = alts  # until `finish_page`
+        app.env.metadata[page]["said"] = said  # until `finish_page`
 
 
-def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
+def prepare(nb: NotebookNode, name: str) -> dict[str, tuple[str, str]]:
     """Change a notebook, called `name`, in place into what MyST-NB shows as we want it.
 
     Returns:
-        The alternative texts of its pictures, by what MyST-NB will call the files.
+        The alternative texts and captions of its pictures, by what MyST-NB will call the files.
     """
     nb.cells = [cell for cell in nb.cells if not inserted(cell)]
     texts = [cell for cell in nb.cells if cell.cell_type == "markdown"]
@@ -123,7 +130,21 @@ def prepare(nb: NotebookNode, name: str) -> dict[str, str]:
             cell.metadata["mystnb"] = {"code_prompt_show": "Code", "code_prompt_hide": "Code"}
     drop_code_styles(nb)
     take_widgets(nb, name[:2])
-    return picture_alts(nb)
+    return picture_texts(nb)
+
+
+def explain_colab(nb: NotebookNode, repository: str) -> None:
+    """Say after a notebook's first cell what it needs in Colab, where a button leads."""
+    lines = [
+        "```{dropdown} To run this lesson in Colab",
+        "The rocket at the top of this page leads there. Add this as the first cell:",
+        "",
+        "    " + COLAB.format(repository),
+        "",
+        "[What Binder and Colab need](../guide.md#binder-and-colab)",
+        "```",
+    ]
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell("\n".join(lines)))
 
 
 def is_beside(cell: NotebookNode) -> bool:
@@ -156,13 +177,14 @@ def drop_code_styles(nb: NotebookNode) -> None:
             output.data["text/html"] = re.sub(r"<style>.*?</style>", "", markup, flags=re.S)
 
 
-def picture_alts(nb: NotebookNode) -> dict[str, str]:
-    """Alternative texts, which MyST-NB does not read, by its names for the pictures' files."""
-    alts = {}
+def picture_texts(nb: NotebookNode) -> dict[str, tuple[str, str]]:
+    """Alternative texts and captions, which MyST-NB does not read, by its names for the files."""
+    texts = {}
     for output in images(nb):
         if alt_of(output):
-            alts[hashlib.sha256(picture_of(output)).hexdigest()] = alt_of(output)
-    return alts
+            name = hashlib.sha256(picture_of(output)).hexdigest()
+            texts[name] = alt_of(output), caption_of(output)
+    return texts
 
 
 def take_widgets(nb: NotebookNode, phase: str) -> None:
@@ -192,7 +214,8 @@ def take_widgets(nb: NotebookNode, phase: str) -> None:
             if kind := kind_of(output):
                 data = b64encode(picture_of(output)).decode()
                 alt = html.escape(alt_of(output))
-                poster = f'<img src="data:{kind};base64,{data}" alt="{alt}">'
+                said = html.escape(caption_of(output))
+                poster = f'<img src="data:{kind};base64,{data}" alt="{alt}" data-caption="{said}">'
             place = f'<div class="eon-widget" data-model="{key}" id="{name}">{poster}</div>'
             output.data = NotebookNode({"text/html": place})
             last = output
@@ -237,28 +260,33 @@ def glossary(text: str, lessons: Mapping[str, str]) -> str:
 def finish_page(app: Sphinx, tree: nodes.document) -> None:
     """Give figures numbers and captions; mend the HTML that Markdown and outputs hold."""
     page = app.env.docname
-    link_files(tree, page, app.config.html_theme_options.get("repository_url"))
-    alts = app.env.metadata[page].pop("alts", {})
+    home = app.builder.get_relative_uri(page, "index") if app.builder.name == "html" else ""
+    link_files(tree, page, app.config.html_theme_options.get("repository_url"), home)
+    said = app.env.metadata[page].pop("said", {})
     figures: list[str] = []
     for node in list(tree.findall(lambda node: isinstance(node, nodes.image | nodes.raw))):
-        alt = ""
+        caption = ""
         if isinstance(node, nodes.image):
-            alt = alts.get(PurePosixPath(node["uri"]).stem, "")
+            alt, caption = said.get(PurePosixPath(node["uri"]).stem, ("", ""))
             node["alt"] = alt or node.get("alt", "")
         elif isinstance(node, nodes.raw):
             mend_html(node, page, app.env.found_docs)
-            poster = re.search(r'class="eon-widget".*?<img [^>]*alt="([^"]*)"', node.astext())
-            alt = html.unescape(poster[1]) if poster else ""
-        if alt and app.builder.name == "html":  # a slide has no room for captions
-            figures.append(f"Figure {len(figures) + 1}. {alt}")
+            pattern = r'class="eon-widget".*?<img [^>]*data-caption="([^"]*)"'
+            poster = re.search(pattern, node.astext())
+            caption = html.unescape(poster[1]) if poster else ""
+        if caption and app.builder.name == "html":  # a slide has no room for captions
+            figures.append(f"Figure {len(figures) + 1}. {caption}")
             figure = nodes.figure("", ids=[f"figure-{len(figures)}"])
             node.parent.replace(node, figure)
             figure += [node, nodes.caption("", figures[-1])]
     app.env.metadata[page]["figures"] = figures  # for `list_figures`
 
 
-def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
-    """Let links to files that are no pages lead to the repository; without one, be text."""
+def link_files(tree: nodes.document, page: str, repository: str | None, home: str) -> None:
+    """Let links to files that are no pages lead to the repository; without one, be text.
+
+    What is the README in the repository is the first page here, `home`; slides have none.
+    """
     for node in list(tree.findall(addnodes.pending_xref)):
         target = node["reftarget"]
         if (
@@ -271,6 +299,8 @@ def link_files(tree: nodes.document, page: str, repository: str | None) -> None:
         link = nodes.inline()
         if repository:
             link = nodes.reference(refuri=f"{repository}/blob/main/{path}")
+        elif home and path.partition("#")[0] == "README.md":
+            link = nodes.reference(refuri=home)
         node.parent.replace(node, link)
         link += node.children
 

@@ -60,6 +60,11 @@ def alt_of(output: NotebookNode) -> str:
     return output.get("metadata", {}).get(kind_of(output), {}).get("alt", "")
 
 
+def caption_of(output: NotebookNode) -> str:
+    """What stands under an output's picture: its caption, or else its alternative text."""
+    return output.get("metadata", {}).get("caption") or alt_of(output)
+
+
 def picture_of(output: NotebookNode) -> bytes:
     """An output's picture as a file."""
     kind = kind_of(output)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -24,15 +26,22 @@ from eon_utils.notebook.scrubber import Scrubber
 
 SMALL = "screenshots/small"
 SMALL_WIDTH = 96  # on the page; the file has twice as many pixels
-# Of which screenshot a lesson's small picture is a part, and which: left, top, right, bottom.
-PARTS = {
-    "00": ("00_scrubber", (0.174, 0.374, 0.494, 0.637)),
-    "01": ("01_scrubber", (0.212, 0.558, 0.522, 0.868)),
-    "02": ("02_scrubber", (0.210, 0.301, 0.518, 0.470)),
-    "03": ("03_data", (0.306, 0.691, 0.822, 0.981)),
-    "04": ("04_films", (0.438, 0.037, 0.714, 0.151)),
-    "05": ("05_motion", (0.115, 0.085, 0.639, 0.452)),
-    "06": ("06_events", (0.115, 0.70, 0.50, 0.98)),
+GAP = 4  # pixels between two pictures in it
+LIGHTEST = 240  # of 255: what is lighter is paper
+LEAST = 24  # pixels of a picture's sides; letters and the marks of a scale are smaller
+
+Span = tuple[int, int]  # from and to, in pixels
+Place = tuple[int, int]  # row and column of a picture in a screenshot, counted from 0
+
+# Of which screenshot a lesson's small picture shows parts, and which.
+PARTS: dict[str, tuple[str, list[Place]]] = {
+    "00": ("00_scrubber", [(1, 1), (1, 4)]),
+    "01": ("01_scrubber", [(1, 1), (1, 3)]),
+    "02": ("02_scrubber", [(1, 1), (1, 3)]),
+    "03": ("03_data", [(2, 1), (2, 2), (2, 3)]),
+    "04": ("04_films", [(0, 0), (1, 0), (3, 0)]),
+    "05": ("05_motion", [(0, 0), (1, 0), (1, 1)]),
+    "06": ("06_events", [(0, 5), (1, 5), (2, 5)]),
 }
 
 MOVING = "02_scrubber"  # the scrubber that moves at the top of the README
@@ -61,9 +70,15 @@ def save_screenshots(root: Path, notebooks: Iterable[Path]) -> None:
     for picture in stale:
         picture.unlink()
     saved = stills(folder)
-    for lesson, (name, box) in PARTS.items():
+    for lesson, (name, places) in PARTS.items():
         if name in saved:
-            part = small_picture(saved[name], box)
+            try:
+                part = small_picture(saved[name], places)
+            except ValueError as error:  # the old one stays
+                warnings.warn(str(error), stacklevel=2)
+                continue
+            for old in small.glob(f"{lesson}.*"):
+                old.unlink()
             (small / f"{lesson}{SUFFIXES[mime_of(part)]}").write_bytes(part)
 
 
@@ -72,15 +87,59 @@ def stills(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in folder.glob("*.*") if path.suffix in SUFFIXES.values()}
 
 
-def small_picture(picture: Path, box: tuple[float, float, float, float]) -> bytes:
-    """A part of a picture as a file, for a table; `box` is in shares of its width and height."""
-    image = Image.open(picture).convert("RGB")
-    left, top, right, bottom = box
-    pixels = (left * image.width, top * image.height, right * image.width, bottom * image.height)
-    part = image.crop(tuple(round(edge) for edge in pixels))  # pyright: ignore
-    width = 2 * SMALL_WIDTH
-    part = part.resize((width, round(width * part.height / part.width)), Image.Resampling.LANCZOS)
-    return true_colour(part)
+def small_picture(screenshot: Path, places: Sequence[Place]) -> bytes:
+    """Pictures of a screenshot side by side as a file, for a table.
+
+    Args:
+        screenshot: pictures in a grid, on white.
+        places: of the pictures to take.
+
+    Raises:
+        ValueError: where there is no picture in one of the places.
+    """
+    image = Image.open(screenshot).convert("RGB")
+    rows, columns = find_grid(image)
+    if any(row >= len(rows) or column >= len(columns) for row, column in places):
+        found = f"{len(rows)} rows of {len(columns)} pictures were found in {screenshot}"
+        raise ValueError(f"{found}, not all of {list(places)}; correct PARTS in pictures.py")
+    cells = []
+    for row, column in places:
+        (top, bottom), (left, right) = rows[row], columns[column]
+        cells.append(image.crop((left, top, right, bottom)))
+    wide = (2 * SMALL_WIDTH - GAP * (len(cells) - 1)) // len(cells)
+    high = round(wide * cells[0].height / cells[0].width)
+    page = Image.new("RGB", (2 * SMALL_WIDTH, high), "white")
+    for index, cell in enumerate(cells):
+        cell = cell.resize((wide, high), Image.Resampling.LANCZOS)
+        page.paste(cell, (index * (wide + GAP), 0))
+    return true_colour(page)
+
+
+def find_grid(image: Image.Image) -> tuple[list[Span], list[Span]]:
+    """Where the rows and the columns of pictures on white lie, in pixels, each from and to."""
+    import cv2
+
+    dark = np.asarray(image).min(2) < LIGHTEST
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(np.uint8(dark))  # pyright: ignore
+    pictures = [box for box in boxes[1:].tolist() if min(box[2], box[3]) >= LEAST]
+    rows = merged((top, top + high) for _, top, _, high, _ in pictures)
+    return rows, merged((left, left + wide) for left, _, wide, _, _ in pictures)
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Spans that overlap, as one each, in order.
+
+    Examples:
+        >>> merged([(5, 9), (0, 3), (2, 4)])
+        [(0, 4), (5, 9)]
+    """
+    joined: list[Span] = []
+    for low, high in sorted(spans):
+        if joined and low < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(high, joined[-1][1])
+        else:
+            joined.append((low, high))
+    return joined
 
 
 # --- the one that moves ---

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -15,14 +17,20 @@ from PIL import Image
 
 from eon_utils.config import ROOT
 from eon_utils.course.ledger import read_ledger, write_ledger
-from eon_utils.course.outputs import VIEW, read_notebook
+from eon_utils.course.outputs import VIEW, alt_of, kind_of, picture_of, read_notebook
 from eon_utils.course.pages import renew_pages, with_suffixes
 from eon_utils.course.pictures import save_moving_picture, save_screenshots
 from eon_utils.course.runner import make_empty, run, say, select, sign
 from eon_utils.course.widgets import keep_widgets, remove_unnamed
 from eon_utils.data.files import whole_file
+from eon_utils.notebook.claims import map_data
+from eon_utils.notebook.display import SUFFIXES
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+MAP = "eon.course_map()"
+EXPECTED = re.compile(
+    r"(?P<text><details><summary>Expected of (?P<number>\d)</summary>.*?)</details>", re.S
+)
 TEACHERS_PAGES = {"teaching_notes.md"}  # they say what comes out
 
 
@@ -100,7 +108,7 @@ def tidy(nb: NotebookNode) -> None:
             for key in ("tags", "jupyter", "slideshow")
             if key in cell.metadata
         }
-        if "solution" in kept.get("tags", []):
+        if is_solution(cell):
             kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # folded
         cell.metadata = NotebookNode(kept)
         if cell.cell_type == "code":
@@ -164,7 +172,7 @@ def replace(path: Path, nb: NotebookNode) -> None:
 
 
 def save_pages(root: Path = ROOT, executed: Sequence[Path] = ()) -> None:
-    """Write the screenshots, links to them, and what README.md and RESULTS.md say of the ledger.
+    """Write the screenshots, links to them, and what pages and notebooks say of the ledger.
 
     Args:
         root: of the course.
@@ -177,6 +185,7 @@ def save_pages(root: Path = ROOT, executed: Sequence[Path] = ()) -> None:
     save_screenshots(root, notebooks)
     for path in notebooks:
         link_screenshots(path, root)
+        renew_map(path, root)
     renew_pages(root, read_ledger(root / "data" / "ledger.json"))
 
 
@@ -191,8 +200,24 @@ def link_screenshots(path: Path, root: Path) -> None:
         replace(path, nb)
 
 
+def renew_map(path: Path, root: Path) -> None:
+    """Let a notebook's map of the course say the minutes of the ledger as it is now.
+
+    The notebook that shows it runs first, before the others have taken their time.
+    """
+    nb = read_notebook(path)
+    shown = [out for cell in code_cells(nb) if MAP in cell.source for out in cell.outputs]
+    data = NotebookNode(map_data(root, solved=())) if shown else None
+    if any(output.data != data for output in shown):
+        for output in shown:
+            output.data = data
+        replace(path, nb)
+
+
 def make_student(out: Path, root: Path = ROOT) -> list[Path]:
     """Copies of the notebooks to work in, without solutions, outputs and teaching notes.
+
+    Folds that say what to expect of an exercise show what the solution drew when it was saved.
 
     Returns:
         The paths of the copies.
@@ -203,7 +228,8 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
     notebooks = {path.name: read_notebook(path) for path in select(root=root)}
     make_empty(out)
     for name, nb in notebooks.items():
-        nb.cells = [cell for cell in nb.cells if "solution" not in cell.metadata.get("tags", [])]
+        add_expected(nb, name[:2], out)
+        nb.cells = [cell for cell in nb.cells if not is_solution(cell)]
         for cell in code_cells(nb):
             cell.outputs = []
             cell.execution_count = None
@@ -213,3 +239,37 @@ def make_student(out: Path, root: Path = ROOT) -> list[Path]:
         if notes.name not in TEACHERS_PAGES:
             shutil.copy(notes, out)
     return sorted(out.glob("*.ipynb"))
+
+
+def add_expected(nb: NotebookNode, phase: str, out: Path) -> None:
+    """Write the pictures of solutions to `out`/expected, and show them in the folds about them.
+
+    The pictures of a notebook's solutions and its folds "Expected of ..." are in the same order.
+    """
+    drawn = [
+        output
+        for cell in nb.cells
+        if is_solution(cell)
+        for output in cell.outputs
+        if kind_of(output)
+    ]
+    left = iter(drawn)
+
+    def with_picture(fold: re.Match) -> str:
+        output = next(left, None)
+        if output is None:
+            return fold[0]
+        file = out / "expected" / f"{phase}-{fold['number']}{SUFFIXES[kind_of(output)]}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(picture_of(output))
+        picture = f'<img src="expected/{file.name}" alt="{escape(alt_of(output))}">'
+        return f"{fold['text']}<br>{picture}</details>"
+
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = EXPECTED.sub(with_picture, cell.source)
+
+
+def is_solution(cell: NotebookNode) -> bool:
+    """True for a cell that solves an exercise."""
+    return "solution" in cell.metadata.get("tags", [])

@@ -251,7 +251,7 @@ def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:
     beside = [name for name in ("results", "figures", "guide") if (source / f"{name}.md").exists()]
     parts = [
         "# Eye of Newt",
-        "Unsupervised models of visual dynamics, one runnable notebook a phase.",
+        "Unsupervised models of visual dynamics, one runnable notebook a lesson.",
         f"As run with {as_text(facts(rows))}." if rows else "",
         f"```{{button-ref}} notebooks/{lessons[0]}\n:color: primary\nStart\n```",
         "\n".join(

@@ -19,10 +19,18 @@ from eon_utils.data.files import folders_left_out, list_files, name_some
 
 PHOTOS = ("astronaut", "chelsea", "coffee")
 TRAINING_PHOTOS = (*PHOTOS, "brick", "grass", "gravel", "coins", "clock_motion")
-# From phase 3 on never trained on.
+# From lesson 03 on never trained on.
 HELD_OUT_PHOTOS = ("rocket", "motorcycle_left", "china", "flower", "camera")
 # Other kinds of picture.
 FOREIGN_PHOTOS = ("page", "text", "ihc", "retina", "hubble_deep_field", "moon")
+TITLES = {  # where a file is not named by what it shows
+    "chelsea": "cat",
+    "motorcycle_left": "motorcycle",
+    "china": "temple",
+    "camera": "cameraman",
+    "ihc": "tissue",
+    "hubble_deep_field": "stars",
+}
 
 EVEN = (0.5, 0.5)  # shares of what is cropped away that lie on the left and above
 HEADS_KEPT = (0.5, 0.2)  # more is cropped below than above: heads are at the top
@@ -239,6 +247,16 @@ def photos(
         torch.Size([2, 3, 48, 64])
     """
     return torch.stack([crop_to(photograph(name), size, centre) for name in names])
+
+
+def photo_titles(names: Iterable[str]) -> list[str]:
+    """What shipped photographs show, in a word each.
+
+    Examples:
+        >>> photo_titles(["rocket", "chelsea"])
+        ['rocket', 'cat']
+    """
+    return [TITLES.get(name, name) for name in names]
 
 
 def random_crops(

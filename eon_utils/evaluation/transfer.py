@@ -100,6 +100,7 @@ class LearningCurve(NamedTuple):
     steps: tuple[int, ...]
     seconds: tuple[float, ...]  # of training, without the measuring
     psnr: tuple[float, ...]  # dB, on clips that were not trained on
+    frames: tuple[Tensor, ...]  # the last ones of watched clips as predicted, (K, 3, H, W)
 
 
 def fine_tune(
@@ -109,6 +110,7 @@ def fine_tune(
     loss_function: Loss,
     marks: Sequence[int],
     seed: int,
+    watched: Tensor | None = None,
 ) -> LearningCurve:
     """Train a copy of a predictor on batches of eight clips.
 
@@ -120,6 +122,8 @@ def fine_tune(
         loss_function: model, batch and step -> loss.
         marks: steps at which to measure; the training ends with the last.
         seed: of the batches, and of PyTorch.
+        watched: (K, T, 3, H, W), whose last frames as predicted at each mark are kept; default:
+            none.
     """
     model = copy.deepcopy(model).requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
@@ -127,11 +131,15 @@ def fine_tune(
     torch.manual_seed(seed)
     seconds = 0.0
     measured = []
+    frames = []
     for step in range(marks[-1] + 1):
         core_watch().update()
         if step in marks:
             level = next_frame_psnr(model.eval(), unseen)
             measured.append((step, seconds, level))
+            if watched is not None:
+                with torch.no_grad():
+                    frames.append(model(watched[:, :-1]).cpu())
         start = time.perf_counter()
         chosen = torch.randint(len(clips), (BATCH,), generator=generator)
         loss = loss_function(model.train(), clips[chosen].to(unseen.device), step)
@@ -140,7 +148,8 @@ def fine_tune(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         seconds += time.perf_counter() - start
-    return LearningCurve(*zip(*measured, strict=True))
+    steps, times, levels = zip(*measured, strict=True)
+    return LearningCurve(steps, times, levels, tuple(frames))
 
 
 def make_events(films: Tensor, seed: int) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The convolutional autoencoders of phase 2, and the predictor made of them."""
+"""The convolutional autoencoders of lesson 02, and the predictor made of them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ConvAutoencoder(nn.Module):
         if not fits or any(side % multiple for side in images.shape[2:]):
             wanted = f"(N, {self.inputs}, H, W) with H and W multiples of {multiple}"
             raise ValueError(f"ConvAutoencoder takes images {wanted}, not {tuple(images.shape)}")
-        x = images - 0.5  # centred: what phase 1 found
+        x = images - 0.5  # centred: what lesson 01 found
         features = []
         for layer in self.encoder:
             x = self.activation(layer(x))  # (N, width, H / 2, W / 2)
@@ -114,7 +114,7 @@ class ConvAutoencoder(nn.Module):
 
 
 class FramePredictor(nn.Module):
-    """An autoencoder of phase 2 that predicts the next frame of a clip from the last ones, stacked.
+    """An autoencoder of lesson 02 that predicts the next frame from the last ones, stacked.
 
     Args:
         context: frames stacked.

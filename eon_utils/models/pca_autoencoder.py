@@ -1,4 +1,4 @@
-"""The autoencoders of phase 3: what linear algebra knows of pictures, then a network on top."""
+"""The autoencoders of lesson 03: what linear algebra knows of pictures, then a network on top."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class Autoencoder(nn.Module):
     The refinement works at a quarter of the size: pixels are folded into channels and back (pixel
     shuffle, Shi et al. 2016), so every output pixel has as many weights as any other. Skips, if
     asked for, hand features at a quarter of the size around the code. They are bounded by tanh,
-    with noise in `train` mode, as in phase 2.
+    with noise in `train` mode, as in lesson 02.
 
     Images are (N, 3, H, W) in [0, 1], H and W multiples of 8.
 

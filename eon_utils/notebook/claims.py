@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from IPython.display import display
 
-from eon_utils.config import DATA, ROOT, Config, device
-from eon_utils.notebook.display import table
+from eon_utils.config import ROOT, Config, device
+from eon_utils.notebook.display import table, table_data
 from eon_utils.notebook.exercises import count_solved
 
-LEDGER = DATA / "ledger.json"
 LEDGER_MIME = "application/vnd.eon.ledger+json"
 CLAIMS_MIME = "application/vnd.eon.claims+json"
 HOLDS = "holds"
@@ -167,21 +167,39 @@ def _value_text(value: float | None) -> str:
 
 def course_map() -> None:
     """Display the notebooks of the course: title, question, exercises solved, time taken."""
-    seconds = _seconds_by_phase()
-    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    head, rows, links = _map(ROOT, None)
+    table(head, rows, links=links)
+
+
+def map_data(root: Path, solved: Collection[str]) -> dict[str, Any]:
+    """The map of a course by MIME type; its minutes are those of the ledger, as the README's.
+
+    Args:
+        root: of the course.
+        solved: names of the exercises that are.
+    """
+    return table_data(*_map(root, solved))
+
+
+def _map(
+    root: Path, solved: Collection[str] | None
+) -> tuple[Sequence[str], list[tuple[str, ...]], list[str]]:
+    """Titles of the columns, rows, and an address for each row."""
+    seconds = _seconds_by_phase(root / "data" / "ledger.json")
+    paths = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     rows = []
     for path in paths:
         phase = path.name[:2]
-        solved = count_solved(phase)
-        rows.append((*_title_and_question(path), solved, _minutes(seconds.get(phase))))
+        count = count_solved(phase, solved)
+        rows.append((*_title_and_question(path), count, _minutes(seconds.get(phase))))
     head = ("notebook", "question", "exercises", "laptop")
-    table(head, rows, links=[path.name for path in paths])
+    return head, rows, [path.name for path in paths]
 
 
-def _seconds_by_phase() -> dict[str, float]:
-    if not LEDGER.exists():
+def _seconds_by_phase(ledger: Path) -> dict[str, float]:
+    if not ledger.exists():
         return {}
-    rows = json.loads(LEDGER.read_text(encoding="utf-8"))
+    rows = json.loads(ledger.read_text(encoding="utf-8"))
     return {row["phase"]: row["value"] for row in rows if row["metric"] == "notebook"}
 
 

@@ -40,6 +40,8 @@ plt.style.use(STYLE)
 PSNR = 45.0  # dB: how near a stored picture is to what was drawn, at least
 FIGURE_BYTES = 80_000  # of a figure with pictures, if it fits at one of these:
 DENSITIES = (110, 100, 90, 80, 72)  # dots per inch; at the last one small text is still legible
+POSTER_BYTES = 120_000  # of a widget's still picture, likewise
+LIMITS = {"figure": FIGURE_BYTES, "poster": POSTER_BYTES}  # until `limit_pictures` sets another
 CHART_DENSITY = 80
 COARSENESS = range(4, 49)  # of a JPEG, in quarters
 SUFFIXES = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
@@ -47,24 +49,38 @@ SUFFIXES = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
 MimeBundle = tuple[dict[str, Any], dict[str, Any]]  # data by MIME type, and metadata
 
 
-def show(fig: Figure, alt: str, name: str = "") -> None:
+def limit_pictures(kilobytes: int) -> None:
+    """Set how much each picture of this notebook may weigh, and so how large it is on the page.
+
+    A notebook has 1.5 MB at most. One of few pictures has room for larger ones than the 80 kB of a
+    figure and the 120 kB of a widget's still picture, which hold without this.
+
+    Args:
+        kilobytes: of a figure with pictures in it, or of a widget's still picture. Charts are as
+            they are.
+    """
+    LIMITS.update(figure=1000 * kilobytes, poster=1000 * kilobytes)
+
+
+def show(fig: Figure, alt: str, name: str = "", caption: str = "") -> None:
     """Display a figure and close it: a chart as SVG, one with pictures in it as PNG or JPEG.
 
     Args:
         fig: the figure.
         alt: what it shows, in words: for those who do not see it.
         name: of the screenshot that it becomes too; none without a name.
+        caption: what to look at; the course's site writes it under the figure, in place of `alt`.
     """
     bundle: MimeBundle = ({}, {})
     if fig.findobj(AxesImage):
-        still = still_picture(partial(_drawn, fig), DENSITIES, FIGURE_BYTES)
+        still = still_picture(partial(_drawn, fig), DENSITIES, LIMITS["figure"])
     else:
         still = svg_of(fig, alt).encode()
         # JupyterLab shows no SVG in notebooks that it does not trust, such as a fresh clone's.
         chart = _drawn(fig, CHART_DENSITY).quantize(256, dither=Image.Dither.NONE)
         bundle = with_still(bundle, image_bytes(chart, "PNG", optimize=True), "", alt, "")
     plt.close(fig)
-    data, metadata = with_still(bundle, still, f"Figure: {alt}", alt, name)
+    data, metadata = with_still(bundle, still, f"Figure: {alt}", alt, name, caption)
     display(data, metadata=metadata, raw=True)
 
 
@@ -136,7 +152,12 @@ def image_bytes(image: Image.Image, format: str, **options: Any) -> bytes:  # no
 
 
 def with_still(
-    bundle: MimeBundle, still: bytes, text: str, alt: str, name: str | None
+    bundle: MimeBundle,
+    still: bytes,
+    text: str,
+    alt: str,
+    name: str | None,
+    caption: str = "",
 ) -> MimeBundle:
     """Add a still picture to what a notebook keeps of an output.
 
@@ -146,6 +167,7 @@ def with_still(
         text: what stands for it where there are no pictures.
         alt: its alternative text.
         name: of the screenshot that it becomes too, if it has one.
+        caption: what to look at.
 
     Returns:
         The same with the picture.
@@ -157,6 +179,8 @@ def with_still(
     metadata = metadata | {kind: {"alt": alt}}
     if name:
         metadata["screenshot"] = name
+    if caption:
+        metadata["caption"] = caption
     return data, metadata
 
 
@@ -183,15 +207,25 @@ def table(
     """Display a table as HTML and as plain text.
 
     Args:
+        data: further MIME types to put beside the two.
+        head, rows, links, digits: as `table_data`.
+    """
+    display(table_data(head, rows, links, digits) | (data or {}), raw=True)
+
+
+def table_data(
+    head: Sequence[str], rows: Sequence[Sequence], links: Sequence[str] = (), digits: int = 1
+) -> dict[str, Any]:
+    """A table by MIME type: as HTML and as plain text.
+
+    Args:
         head: titles of the columns.
         rows: text, whole numbers, other numbers, or None for an empty cell.
-        data: further MIME types to put beside the two.
         links: an address for the first cell of each row.
         digits: decimals of numbers that are not whole.
     """
     cells = [_texts(row, digits) for row in rows]
-    bundle = {"text/plain": _as_text([head, *cells]), "text/html": _as_html(head, cells, links)}
-    display(bundle | (data or {}), raw=True)
+    return {"text/plain": _as_text([head, *cells]), "text/html": _as_html(head, cells, links)}
 
 
 def _texts(row: Sequence[str | float | None], digits: int) -> list[str]:

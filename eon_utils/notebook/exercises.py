@@ -12,7 +12,7 @@ import json
 import math
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,10 +103,15 @@ def progress() -> None:
     table(("lesson", "exercises", "solved", "to do"), rows)
 
 
-def count_solved(lesson: str) -> str:
-    """How many exercises of a lesson are solved: "2 of 3"; "" for a lesson without any."""
+def count_solved(lesson: str, solved: Collection[str] | None = None) -> str:
+    """How many exercises of a lesson are solved: "2 of 3"; "" for a lesson without any.
+
+    Args:
+        lesson: its number, such as "02".
+        solved: names of exercises; default: those that the reader solved.
+    """
     exercises = _lessons().get(lesson, [])
-    solved = _solved()
+    solved = _solved() if solved is None else solved
     done = sum(name in solved for name in exercises)
     return f"{done} of {len(exercises)}" if exercises else ""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -14,20 +15,21 @@ import torch
 import torchinfo
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patches import FancyArrowPatch, Patch, Polygon, Rectangle
+from matplotlib.path import Path
+from matplotlib.transforms import Affine2D, IdentityTransform, Transform
 from torch import Tensor, nn
 from torchvision.utils import flow_to_image
 
 from eon_utils.evaluation.metrics import psnr
 from eon_utils.notebook.display import DENSITIES, table
-
-# Okabe & Ito 2008
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)), "-")
-LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the order of first use
+from eon_utils.notebook.looks import BLUE, DOTTED, GRAY, GREEN, PINK, VERMILION, Look, looks_of
 
 SHEET_WIDTH = 8.0  # inches of all pictures in a row of a sheet, at most
 HEAT_COLUMNS = 6
+LETTER = 0.6  # width of a letter, in heights of the text
+SMALLEST = 8  # points of a title
+NAME_GAP = 12  # points between the right side of a chart and the names of its lines
 TEXT_WIDTH = 0.75  # of a shape below a block, in the units of an architecture's drawing
 ARROWS: dict[str, Any] = {
     "color": "#ffe100",
@@ -45,23 +47,26 @@ def contact_sheet(
     titles: Sequence[str] = (),
     against: Tensor | None = None,
     most: int = 6,
+    across: bool = False,
 ) -> Figure:
     """Pictures in a grid: one row a key, one column a picture.
 
     Args:
         rows: name -> (N, 3, H, W), clipped to [0, 1]. Shorter rows leave gaps.
-        titles: one a column.
+        titles: one a picture.
         against: (N, 3, H, W); under each picture is written its PSNR to these.
-        most: columns, at most; what goes beyond is left out.
+        most: pictures of a key, at most; what goes beyond is left out.
+        across: one column a key, one row a picture, so that few pictures of many keys are large.
     """
-    columns = min(most, _longest(rows))
+    count = min(most, _longest(rows))
+    names, heads = _names_and_heads(rows, titles, count, across)
     aspect = _aspect(rows)
-    width = _picture_width(len(rows), columns, aspect, area=20)
-    names = max(0.9, 0.3 + 0.09 * max(map(len, rows)))
+    width = _picture_width(len(names), len(heads), aspect, area=20)
+    left = max(0.9, 0.3 + 0.09 * _longest_line(names))
     gap = 0.05 if against is None else 0.24
-    size = (width * columns + names, len(rows) * (width * aspect + gap) + 0.3)
-    fig, axes = _grid(rows, titles, columns, size)
-    for row, pictures in zip(axes, rows.values(), strict=True):
+    size = (width * len(heads) + left, len(names) * (width * aspect + gap) + 0.3)
+    fig, axes = _grid(names, heads, len(heads), size, width=width)
+    for row, pictures in zip(axes.T if across else axes, rows.values(), strict=True):
         for ax, picture in zip(row, pictures, strict=False):
             _draw_picture(ax, picture, width)
         if against is not None:
@@ -78,24 +83,28 @@ def heat_sheet(
     label: str = "",
     top: float | None = None,
     pictures: dict[str, Tensor] | None = None,
+    across: bool = False,
 ) -> Figure:
     """Maps in a grid, on one common colour scale that begins at 0.
 
     Args:
         rows: name -> (N, H, W), the first six of which are shown.
-        titles: one a column.
+        titles: one a map.
         label: of the colour scale.
         top: its end; default: the 99.5th percentile of all values.
         pictures: rows above them, name -> (N, 3, H, W) in [0, 1].
+        across: one column a key, one row a map; pictures stand at the left of maps.
     """
     pictures = pictures or {}
     every = pictures | rows
-    columns = min(HEAT_COLUMNS, _longest(rows))
+    count = min(HEAT_COLUMNS, _longest(rows))
+    names, heads = _names_and_heads(every, titles, count, across)
     aspect = _aspect(rows)
-    width = _picture_width(len(every), columns, aspect, area=17)
-    names = max(0.5, 0.1 + 0.1 * max(map(len, every)))
-    size = (width * columns + names + 0.9, len(every) * (width * aspect + 0.06) + 0.35)
-    fig, axes = _grid(every, titles, columns, size)
+    width = _picture_width(len(names), len(heads), aspect, area=17)
+    left = max(0.5, 0.1 + 0.1 * _longest_line(names))
+    size = (width * len(heads) + left + 0.9, len(names) * (width * aspect + 0.06) + 0.35)
+    fig, grid = _grid(names, heads, len(heads), size, width=width)
+    axes = grid.T if across else grid
     for row, shown in zip(axes, pictures.values(), strict=False):
         for ax, picture in zip(row, shown, strict=False):
             _draw_picture(ax, picture)
@@ -107,7 +116,7 @@ def heat_sheet(
             kernel = _kernel(values.shape[-1], width)
             drawn = ax.imshow(values, cmap="viridis", vmin=0, vmax=top, interpolation=kernel)
     if drawn:
-        fig.colorbar(drawn, ax=axes, shrink=0.8, pad=0.015, label=label)
+        fig.colorbar(drawn, ax=grid, shrink=0.8, pad=0.015, label=label)
     return fig
 
 
@@ -192,6 +201,18 @@ def _longest(rows: dict[str, Tensor]) -> int:
     return max(len(pictures) for pictures in rows.values())
 
 
+def _names_and_heads(
+    rows: dict[str, Tensor], titles: Sequence[str], count: int, across: bool
+) -> tuple[list[str], list[str]]:
+    """What stands at the left of a grid's rows, and over its columns."""
+    of_pictures = [*titles, *[""] * count][:count]
+    return (of_pictures, list(rows)) if across else (list(rows), of_pictures)
+
+
+def _longest_line(names: Sequence[str]) -> int:
+    return max(map(len, "\n".join(names).split("\n")))
+
+
 def _aspect(rows: dict[str, Tensor]) -> float:
     height, width = next(iter(rows.values())).shape[-2:]
     return height / width
@@ -205,21 +226,26 @@ def _picture_width(rows: int, columns: int, aspect: float, area: float) -> float
 
 
 def _grid(
-    rows: dict[str, Tensor],
+    rows: Collection[str],
     titles: Sequence[str],
     columns: int,
     size: tuple[float, float],
     pad: float = 8,
+    width: float = math.inf,
 ) -> tuple[Figure, np.ndarray]:
-    """Bare axes in a grid: a row a key, named at its left `pad` points away; titles on top."""
+    """Bare axes in a grid: rows named at their left `pad` points away, titles on top.
+
+    Titles become smaller where the longest is wider than a column of `width` inches.
+    """
     fig, axes = plt.subplots(len(rows), columns, squeeze=False, figsize=size)
     for ax in axes.flat:
         _bare(ax)
     for ax, name in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=pad, parse_math=False)
-    first = next(iter(rows.values()))
-    for ax, title in zip(axes[0, : len(first)], titles, strict=False):
-        ax.set_title(title, parse_math=False)
+    longest = max([len(title) for title in titles], default=0)
+    points = 72 * width / (LETTER * max(longest, 1))
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title, parse_math=False, fontsize=max(SMALLEST, min(12, points)))
     return fig, axes
 
 
@@ -293,10 +319,11 @@ def curves(
     ax: Axes | None = None,
     log: str = "",
     marker: str = "",
+    levels: Mapping[str, float] | None = None,
 ) -> Axes:
-    """Lines with direct labels at their right ends.
+    """Lines with their names at their right ends, and leaders from the ends to the names.
 
-    A name keeps its colour and dashes in all figures of a notebook.
+    A name has the same colour and dashes in all lessons, and in the widgets (see `looks.LOOKS`).
 
     Args:
         series: name -> (x, y).
@@ -305,6 +332,7 @@ def curves(
         ax: where to draw; default: a figure of its own.
         log: "x", "y" or "xy": the axes that are logarithmic.
         marker: of the points, as matplotlib names them; none as a rule.
+        levels: name -> the height of a gray line across, such as that of a baseline.
 
     Returns:
         The axes drawn on.
@@ -312,61 +340,120 @@ def curves(
     if ax is None:
         _, ax = plt.subplots(figsize=(8.6, 4))
     ends = []
-    for name, (x, y) in series.items():
-        index = LOOKS.setdefault(name, len(LOOKS))
-        colour = COLOURS[index % len(COLOURS)]
-        dashes = DASHES[index % len(DASHES)]
+    for (name, (x, y)), look in zip(series.items(), looks_of(series), strict=True):
         x = torch.as_tensor(x).cpu().numpy()
         y = torch.as_tensor(y).cpu().numpy()
-        ax.plot(x, y, color=colour, linestyle=dashes, lw=1.8, marker=marker, ms=4)
-        ends.append(_End(name, colour, x[-1], y[-1]))
+        style: dict[str, Any] = {"color": look.colour, "linestyle": look.linestyle, "lw": 1.8}
+        ax.plot(x, y, marker=marker, ms=4, **style)
+        known = np.flatnonzero(np.isfinite(y))
+        if len(known):
+            end = float(x[known[-1]]), float(y[known[-1]])
+            ends.append(_End(name, look.colour, end, ax.transData))
+    for name, height in (levels or {}).items():
+        ax.axhline(height, color=GRAY, lw=1.2, ls=Look(GRAY, DOTTED).linestyle)
+        ends.append(_End(name, GRAY, (1, height), ax.get_yaxis_transform()))
     if "x" in log:
         ax.set_xscale("log")
     if "y" in log:
         ax.set_yscale("log")
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    _label_ends(ax, ends)
+    _EndNames(ax, ends)
     return ax
 
 
 @dataclass
 class _End:
-    """Where a curve ends."""
+    """Where a line ends."""
 
     name: str
     colour: str
-    x: float
-    y: float
+    point: tuple[float, float]
+    transform: Transform  # from the point to pixels
 
 
-def _label_ends(ax: Axes, ends: Sequence[_End]) -> None:
-    """Names at the curves' ends, pushed apart until none overlaps another."""
-    fig = ax.get_figure(root=True)
-    assert fig is not None
-    fig.draw_without_rendering()
-    to_axes = ax.transData + ax.transAxes.inverted()
-    spots = []
-    for end in ends:
-        _, height = to_axes.transform((end.x, end.y))
-        spots.append((float(height), end.name, end.colour))
-    spots.sort()
-    points = ax.get_window_extent().height / fig.dpi * 72
-    gap = 15 / points  # a line of text, as a share of the axes
-    heights: list[float] = []
-    for height, *_ in spots:
-        heights.append(max(height, heights[-1] + gap) if heights else height)
-    above = max(0, heights[-1] - 1) if heights else 0
-    for height, (_, name, colour) in zip(heights, spots, strict=True):
-        ax.annotate(
-            name,
-            (1.01, height - above),
-            xycoords="axes fraction",
-            color=colour,
-            va="center",
-            fontweight="bold",
-            fontsize=10,
-        )
+class _EndNames:
+    """Names at the right of lines' ends, each with a leader from the end to the name.
+
+    Where they stand is found whenever they are drawn: until then the limits of an axis may change.
+    """
+
+    def __init__(self, ax: Axes, ends: Sequence[_End]) -> None:
+        self.ax = ax
+        self.ends = ends
+        for index, end in enumerate(ends):
+            ax.annotate(
+                end.name,
+                (0, 0),
+                xycoords=partial(self._place, index),
+                color=end.colour,
+                va="center",
+                fontweight="bold",
+                fontsize=10,
+                parse_math=False,
+            )
+            ax.add_artist(_Leader(partial(self._lead, index), end.colour))
+
+    def _place(self, index: int, renderer: object) -> Transform:
+        return Affine2D().translate(*self._left(index))
+
+    def _left(self, index: int) -> tuple[float, float]:
+        """Where a name begins, in pixels."""
+        inside = self.ax.bbox
+        ends = [end.transform.transform(end.point)[1] for end in self.ends]
+        heights = spread_out(ends, self._pixels(15), inside.y0, inside.y1)
+        return inside.x1 + self._pixels(NAME_GAP), heights[index]
+
+    def _lead(self, index: int) -> Path:
+        """From the end level to the right side, and from there to the name."""
+        end = self.ends[index]
+        x, y = end.transform.transform(end.point)
+        left, height = self._left(index)
+        side = max(self.ax.bbox.x1, x)
+        gap = self._pixels(2)
+        return Path([(min(x + 2 * gap, side), y), (side, y), (left - gap, height)])
+
+    def _pixels(self, points: float) -> float:
+        fig = self.ax.get_figure(root=True)
+        assert fig is not None
+        return points * fig.dpi / 72
+
+
+class _Leader(Patch):
+    """A thin line, found anew whenever it is drawn."""
+
+    def __init__(self, find: Callable[[], Path], colour: str) -> None:
+        super().__init__(fill=False, edgecolor=colour, linewidth=0.9)
+        self.find = find
+        self.set_transform(IdentityTransform())  # the path is in pixels
+        self.set_clip_on(False)
+        self.set_in_layout(False)
+
+    def get_path(self) -> Path:
+        return self.find()
+
+
+def spread_out(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Heights pushed apart until each two lie `gap` apart, between `low` and `high`.
+
+    Where there is no room for that, they lie evenly.
+
+    Examples:
+        >>> spread_out([5, 5, 1], gap=2, low=0, high=10)
+        [5, 7, 1]
+        >>> spread_out([10, 10], gap=2, low=0, high=10)
+        [8, 10]
+    """
+    gap = min(gap, (high - low) / max(len(heights) - 1, 1))
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed = list(heights)
+    for index in order:
+        placed[index] = low = max(placed[index], low)
+        low += gap
+    for index in reversed(order):
+        placed[index] = high = min(placed[index], high)
+        high -= gap
+    return placed
 
 
 def smooth(values: Sequence[float], window: int = 9) -> np.ndarray:
@@ -459,32 +546,43 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 
 @torch.no_grad()
-def architecture(models: dict[str, nn.Module], images: Tensor, reads: str = "") -> Figure:
+def architecture(
+    models: dict[str, nn.Module],
+    images: Tensor,
+    reads: str = "",
+    without: Sequence[str] = (),
+    outputs: Mapping[str, Tensor] | None = None,
+) -> Figure:
     """Draw models from what ran through them: one row a model, a block a tensor.
 
-    A block's height follows the picture's height, its width the number of channels. A skip is drawn
-    wherever a layer took more channels than the one before it returned.
+    A block's height follows the picture's height, on one scale for all models, and its width the
+    number of channels. A skip is drawn wherever a layer took more channels than the one before it
+    returned.
 
     Args:
         models: name -> model.
         images: (N, 3, H, W), or clips (N, T, 3, H, W); the first one is shown.
         reads: for a network of many layers, of which each stage is one block, coloured by part:
             what its decoder reads from the encoder at each size, in words.
+        without: what each model does without, "code" or "skips": gray, with a cross on it.
+        outputs: name -> (3, H, W): what comes out, where it is not what the model returns.
     """
     fig, axes = plt.subplots(
         len(models), 1, squeeze=False, figsize=(9.2, 1.66 * len(models) + 0.05)
     )
-    for ax, (name, model) in zip(axes[:, 0], models.items(), strict=True):
-        layers = trace(model, images)
-        if reads:
-            layers = _stages(layers)
-        blocks = _blocks(layers, slim=bool(reads))
-        _draw_blocks(ax, blocks, _by_part(layers) if reads else None)
+    ran = {name: _run(model, images, bool(reads)) for name, model in models.items()}
+    tallest = max(_height(shape) for run in ran.values() for shape in run.shapes)
+    lacking = [*without, *[""] * len(models)]
+    for ax, (name, run), lacks in zip(axes[:, 0], ran.items(), lacking, strict=False):
+        blocks = _blocks(run.shapes, tallest, slim=bool(reads))
+        _draw_blocks(ax, blocks, _by_part(run.layers) if reads else None, lacks == "code")
         if reads:
             _draw_reads(ax, blocks, reads)
         else:
-            _draw_skips(ax, layers, blocks, _skip_noise(model))
-        _draw_pictures(ax, images[0], model(images[:1])[0], blocks[-1].right + 0.75)
+            seen = blocks[run.folded :]
+            _draw_skips(ax, run.layers, seen, _skip_noise(models[name]), lacks == "skips")
+        output = (outputs or {}).get(name, run.output)
+        _draw_pictures(ax, images[0], output, blocks[-1].right + 0.75)
         ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
         ax.set_xlim(-3.05, 15.9)
         ax.set_ylim(-2.25 if reads else -1.62, 1.85 if reads else 1.72)
@@ -515,21 +613,51 @@ class _Block:
         return self.left + self.width / 2
 
 
-def _blocks(layers: Sequence[Layer], slim: bool = False) -> list[_Block]:
+@dataclass
+class _Run:
+    """What ran through a model: tensors without the batch."""
+
+    layers: list[Layer]
+    shapes: list[tuple[int, ...]]
+    folded: bool  # the first layer saw the picture folded into channels: before it is the picture
+    output: Tensor
+
+
+def _run(model: nn.Module, images: Tensor, by_stage: bool) -> _Run:
+    layers = trace(model, images)
+    if by_stage:
+        layers = _stages(layers)
+    output = model(images[:1])[0]
     shapes = [layers[0].input_shape, *(layer.output_shape for layer in layers)]
-    if len(shapes[0]) == 1:
-        tallest = max(shapes[0])
-    else:
-        tallest = max(shape[-2] for shape in shapes if len(shape) == 3)
+    folded = not by_stage and _is_folded(images[0], shapes[0])
+    if folded:
+        shapes.insert(0, tuple(images.shape[-3:]))
+    if not by_stage and _is_folded(output, shapes[-1]):
+        shapes.append(tuple(output.shape[-3:]))
+    return _Run(layers, shapes, folded, output)
+
+
+def _is_folded(picture: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a layer's (C, H, W) is of another size than the picture."""
+    return len(shape) == 3 and shape[-2:] != picture.shape[-2:]
+
+
+def _height(shape: tuple[int, ...]) -> int:
+    """Of a picture in pixels, or of a vector in numbers."""
+    return shape[-2] if len(shape) == 3 else shape[0]
+
+
+def _blocks(shapes: Sequence[tuple[int, ...]], tallest: int, slim: bool = False) -> list[_Block]:
     left = 0.0
     blocks = []
     for shape in shapes:
+        share = _height(shape) / tallest
         if len(shape) == 1:
             width = 0.12
-            height = 2.0 * (shape[0] / tallest) ** 0.18
+            height = 2.0 * share**0.18
         else:
             width = 0.08 + (0.06 if slim else 0.13) * math.log2(max(shape[0], 2))
-            height = 2.0 * (shape[-2] / tallest) ** 0.55
+            height = 2.0 * share**0.55
         blocks.append(_Block(shape, left, width, height))
         left += 12.4 / (len(shapes) - 1)
     return blocks
@@ -549,13 +677,13 @@ def _by_part(stages: Sequence[Layer]) -> list[tuple[str, str]]:
     """Name of its part and colour of each block: of what goes in, and of each stage."""
     parts = [stage.name.split(".")[1] for stage in stages]  # of "net.encoder.0.2"
     order = list(dict.fromkeys(parts))
-    colours = (COLOURS[0], COLOURS[1], COLOURS[3])
+    colours = (BLUE, VERMILION, PINK)
     return [("", "#999999"), *((part, colours[order.index(part) % 3]) for part in parts)]
 
 
 def _draw_reads(ax: Axes, blocks: Sequence[_Block], reads: str) -> None:
     """Lines over the blocks, from each size on the way down to the first of that size after it."""
-    colour = COLOURS[2]
+    colour = GREEN
     lowest = min(range(len(blocks)), key=lambda index: blocks[index].height)
     for index in range(lowest):
         tail = blocks[index]
@@ -569,15 +697,20 @@ def _draw_reads(ax: Axes, blocks: Sequence[_Block], reads: str) -> None:
 
 
 def _draw_blocks(
-    ax: Axes, blocks: Sequence[_Block], parts: Sequence[tuple[str, str]] | None = None
+    ax: Axes,
+    blocks: Sequence[_Block],
+    parts: Sequence[tuple[str, str]] | None = None,
+    crossed: bool = False,
 ) -> None:
     """Blocks with their shapes below them, and arrows between; the smallest is the code.
 
     Of many layers, which stand close together, every second or third has room for its shape. Where
-    blocks have parts, these are named at the foot, and their colours are taken.
+    blocks have parts, these are named at the foot, and their colours are taken. A crossed code is
+    one that a model does without.
     """
     code = min(blocks, key=lambda block: math.prod(block.shape))
-    colours = [COLOURS[1] if block is code else COLOURS[0] for block in blocks]
+    of_code = GRAY if crossed else VERMILION
+    colours = [of_code if block is code else BLUE for block in blocks]
     if parts:
         colours = [colour for _, colour in parts]
         for (part, colour), group in groupby(zip(blocks, parts, strict=True), lambda both: both[1]):
@@ -597,6 +730,13 @@ def _draw_blocks(
             start = before.right + (0.1 if before.flat else 0.3)
             _draw_arrow(ax, (start, 0), (block.left - 0.06, 0), 10, "#555")
         before = block
+    if crossed:
+        _draw_cross(ax, code.centre, 0)
+
+
+def _draw_cross(ax: Axes, x: float, y: float) -> None:
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontweight": "bold", "zorder": 4}
+    ax.text(x, y, "×", fontsize=26, color=VERMILION, **style)
 
 
 def _block_text(block: _Block) -> str:
@@ -637,9 +777,15 @@ def _skip_noise(model: nn.Module) -> float:
     return 0.0
 
 
-def _draw_skips(ax: Axes, layers: Sequence[Layer], blocks: Sequence[_Block], noise: float) -> None:
-    """Lines over the blocks, dashed where there is noise on them."""
-    colour = COLOURS[2]
+def _draw_skips(
+    ax: Axes,
+    layers: Sequence[Layer],
+    blocks: Sequence[_Block],
+    noise: float,
+    crossed: bool = False,
+) -> None:
+    """Lines over the blocks, dashed where there is noise on them, crossed where they are cut."""
+    colour = GRAY if crossed else GREEN
     for index in range(1, len(layers)):
         source = _skip_source(layers, index)
         if source is None:
@@ -652,6 +798,8 @@ def _draw_skips(ax: Axes, layers: Sequence[Layer], blocks: Sequence[_Block], noi
         heights = [tail.height / 2 + 0.13, top, top]
         ax.plot([x0, x0, x1], heights, color=colour, lw=1.6, ls="--" if noise else "-")
         _draw_arrow(ax, (x1, top), (x1, head.height / 2 + 0.1), 9, colour)
+        if crossed:
+            _draw_cross(ax, x0 + 0.5, top)  # where those of other skips are not
     if noise:
         text = f"skips + noise, std {noise:g}"
         ax.text(6.4, 1.56, text, ha="center", va="center", fontsize=9, color=colour)

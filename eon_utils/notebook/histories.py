@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FILM_AXES = 5  # (N, K, H, W, 3); pictures have one less
 CURVE_POINTS = 300  # at most, of a loss curve
+WINDOW = 100  # values of which a smoothed one is the median, about
 MOST_IMAGES = 6  # shown side by side
 MOST_CLIPS = 4  # the same of clips, whose frames need more room
 FILM_ROWS = 9  # of clips and models in one scrubber, about
@@ -118,7 +119,8 @@ def smooth_curve(loss: Sequence[float], steps: Sequence[int]) -> list[float]:
     """A loss without its noise at some steps: medians over a tenth of the step to both sides.
 
     The window is as long before a step as after it, so that nothing moves in time; at both ends of
-    the run it is of one value, so that they stay.
+    the run it is of one value, so that they stay. Of long windows a hundred values are taken, so
+    that it can be called while a training runs.
 
     Args:
         loss: one value a step.
@@ -131,13 +133,14 @@ def smooth_curve(loss: Sequence[float], steps: Sequence[int]) -> list[float]:
         >>> smooth_curve([8.0, 4.0, 2.0, 1.0], [0, 1, 3])
         [8.0, 4.0, 1.0]
     """
-    series = np.asarray(loss, dtype=float)
-    last = len(series) - 1
+    last = len(loss) - 1
     smooth = []
     for step in steps:
         step = min(step, last)
         reach = min(step // 10, last - step)
-        window = series[step - reach : step + reach + 1]
+        stride = max(1, 2 * reach // WINDOW)
+        before = step - reach // stride * stride  # so that the step's own value is among them
+        window = np.asarray(loss[before : step + reach + 1 : stride], dtype=float)
         middle = np.median(window[np.isfinite(window) & (window > 0)])
         smooth.append(float(f"{middle:.5g}"))
     return smooth

@@ -14,7 +14,7 @@ from IPython.display import DisplayHandle
 from PIL import Image
 
 from eon_utils.notebook.display import image_bytes
-from eon_utils.notebook.histories import FILM_AXES, loss_curve, value_at, value_text
+from eon_utils.notebook.histories import FILM_AXES, loss_curve, smooth_curve, value_at, value_text
 from eon_utils.notebook.sprites import CHART, CONTROLS, CSS, STATIC, evenly, side_by_side
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ STRIP_WIDTH = 840  # pixels of all pictures together, at most
 
 class LivePanel(anywidget.AnyWidget):
     """Progress, loss curve, current reconstruction and a Stop button while a cell trains.
+
+    The curve is smoothed, with the loss as measured faint behind it, as in a scrubber.
 
     The training loop calls `start`, `update` and at its end `finish`. Between updates it awaits, so
     that a press of the button (`stop_requested`) gets through. Only the summary stays in the saved
@@ -72,10 +74,11 @@ class LivePanel(anywidget.AnyWidget):
             left: seconds to go.
         """
         text = f"step {step:,} of {self.steps:,}"
-        curve: list[list] = [[], []]
+        curve: list[list] = [[], [], []]
         if history.loss:
             text += f" · loss {value_text(value_at(history.loss, step))}"
-            curve = loss_curve(history.loss, [step])
+            steps, values = loss_curve(history.loss, [step])
+            curve = [steps, values, smooth_curve(history.loss, steps)]
         if speed > 0 and math.isfinite(left):
             text += f" · {speed:.3g} steps/s · {_duration(left)} left"
         message = {"step": step, "text": text, "curve": curve, "pictures": 0}

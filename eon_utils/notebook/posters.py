@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from eon_utils.notebook.display import still_picture
+from eon_utils.notebook.display import LIMITS, still_picture
 from eon_utils.notebook.histories import (
     context_frames,
     is_film,
@@ -32,7 +32,7 @@ PREDICTED = "#7a4fd0"
 DARK = "#222"
 GRAY = "#444"
 
-POSTER_BYTES = 120_000  # if a poster fits with pictures of one of these widths, in pixels:
+# Of a picture on a poster, in pixels; the largest that fits is taken.
 WIDTHS = (160, 140, 120, 104, 88, 72, 64, 56, 48, 40, 32)
 
 # Of posters of photographs, in pixels.
@@ -80,7 +80,7 @@ def still_page(draw: Callable[[int], Image.Image]) -> bytes:
     Args:
         draw: makes a page of the width of one picture on it.
     """
-    return still_picture(draw, WIDTHS, POSTER_BYTES)
+    return still_picture(draw, WIDTHS, LIMITS["poster"])
 
 
 @cache

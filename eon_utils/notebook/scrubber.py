@@ -25,6 +25,7 @@ from eon_utils.notebook.histories import (
     value_at,
     value_text,
 )
+from eon_utils.notebook.looks import looks_of
 from eon_utils.notebook.posters import frame_captions, poster
 from eon_utils.notebook.sprites import (
     ATLAS_BYTES,
@@ -63,6 +64,7 @@ class Scrubber(anywidget.AnyWidget):
     frame = t.Int(0).tag(sync=True)
     poster = t.Bytes()
     name = t.Unicode(None, allow_none=True).tag(sync=True)
+    caption = t.Unicode()
 
     def _repr_mimebundle_(self, **_: object) -> MimeBundle:
         steps = self.spec["steps"]
@@ -70,7 +72,7 @@ class Scrubber(anywidget.AnyWidget):
         if self.spec.get("frames"):
             text += f" and {len(self.spec['frames'])} frames"
         bundle = super()._repr_mimebundle_() or ({}, {})
-        return with_still(bundle, self.poster, text, self.spec["alt"], self.name)
+        return with_still(bundle, self.poster, text, self.spec["alt"], self.name, self.caption)
 
 
 def scrub(
@@ -81,6 +83,7 @@ def scrub(
     name: str | None = None,
     height: int | None = None,
     alt: str | None = None,
+    caption: str = "",
 ) -> Scrubber:
     """Slider over training steps: targets, a row of reconstructions a model, and the loss curves.
 
@@ -107,6 +110,7 @@ def scrub(
         height: of one picture on the page, in CSS pixels, at most (default: as suits a page). They
             are smaller where else pictures, chart and slider would not be in view together.
         alt: description of the still picture.
+        caption: what to look at; the course's site writes it under the scrubber, in place of `alt`.
 
     Returns:
         The widget; a cell that ends with it shows it.
@@ -126,7 +130,7 @@ def scrub(
     spec["alt"] = alt or spec["alt"]
     spec |= {"width": width, "pixelated": wide < width}
     index = 0 if spec["guess"] else len(spec["steps"]) - 1
-    state = {"atlas": atlas, "spec": spec, "index": index, "name": name}
+    state = {"atlas": atlas, "spec": spec, "index": index, "name": name, "caption": caption}
     if is_film(runs[0]):  # its targets are in the atlas
         given = len(context_frames(runs))
         spec |= {"given": given, "frames": frame_captions(given, targets(runs[0]).shape[1])}
@@ -176,6 +180,7 @@ def _description(
     curves = [loss_curve(run.loss, steps) for run in runs]
     spec = {
         "names": list(named),
+        "looks": [look._asdict() for look in looks_of(named)],
         "titles": [str(title) for title in titles][:shown],
         "metric": metric,
         "axis": axis,

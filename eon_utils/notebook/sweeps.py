@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eon_utils.config import DATA, literal
-from eon_utils.notebook.figures import COLOURS, LOOKS, curves, panels
+from eon_utils.notebook.figures import curves, panels
+from eon_utils.notebook.looks import looks_of
 
 Row = dict[str, Any]  # of a sweep's table: title of a column -> value
 Line = dict[Any, list[float]]  # value of a parameter -> what the runs with it measured
@@ -158,16 +159,15 @@ def _draw(ax: Axes, lines: dict[str, Line], over: str, metric: str) -> None:
     else:
         positions = {place: index for index, place in enumerate(places)}
     means = {}
-    for name, line in lines.items():
+    for (name, line), look in zip(lines.items(), looks_of(lines), strict=True):
         there = sorted(line, key=lambda place: positions[place])
         x = np.array([positions[place] for place in there], dtype=float)
         mean = np.array([np.mean(line[place]) for place in there])
         spread = np.array([_spread(line[place]) for place in there])
-        colour = COLOURS[LOOKS.setdefault(name, len(LOOKS)) % len(COLOURS)]
-        ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+        ax.fill_between(x, mean - spread, mean + spread, color=look.colour, alpha=0.15, lw=0)
         for position, place in zip(x, there, strict=True):
             runs = line[place]
-            ax.plot([position] * len(runs), runs, "o", color=colour, ms=4, alpha=0.3, mew=0)
+            ax.plot([position] * len(runs), runs, "o", color=look.colour, ms=4, alpha=0.3, mew=0)
         means[name] = (x, mean)
     curves(means, over, metric, ax, marker="o")
     if not numbers or len(places) <= MOST_TICKS:

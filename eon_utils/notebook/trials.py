@@ -21,8 +21,9 @@ from eon_utils.evaluation.metrics import accuracy, next_frame_psnr
 from eon_utils.models.conv_autoencoder import ConvAutoencoder, FramePredictor
 from eon_utils.models.pca_autoencoder import Autoencoder, LocalPCA, patchify
 from eon_utils.notebook.display import show, table
-from eon_utils.notebook.figures import COLOURS, contact_sheet, curves
+from eon_utils.notebook.figures import contact_sheet, curves
 from eon_utils.notebook.graders import BATCH, descend, right_by_part, split_code
+from eon_utils.notebook.looks import looks_of
 
 Series = dict[str, tuple[Sequence[float], Sequence[float]]]  # name -> (x, y)
 
@@ -186,10 +187,11 @@ def slow_motion(slow: Callable[[Tensor], Tensor], films: Tensor) -> None:
 def best_parts(winners: object, right_from: Callable[[str, slice], float], looks: slice) -> None:
     measured = right_by_part(right_from, looks)
     fig, ax = plt.subplots(figsize=SIZE)
-    for offset, (part, colour) in enumerate(zip(("moves", "looks"), COLOURS, strict=False)):
+    parts = ("moves", "looks")
+    for offset, (part, look) in enumerate(zip(parts, looks_of(parts), strict=True)):
         places = [place + 0.4 * offset for place in range(len(measured))]
         heights = [by_part[part] for by_part in measured.values()]
-        bars = ax.bar(places, heights, 0.38, color=colour, label=part, hatch="//" * offset)
+        bars = ax.bar(places, heights, 0.38, color=look.colour, label=part, hatch="//" * offset)
         ax.bar_label(bars, fmt="%.0f")
     ax.set_xticks([place + 0.2 for place in range(len(measured))], list(measured))
     ax.set(ylabel="right answers [%]", ylim=(0, 112))

@@ -7,7 +7,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from eon_utils.__main__ import main
 from eon_utils.course import pictures
@@ -86,14 +86,32 @@ def test_the_command_takes_it_from_a_run(executed, tmp_path, capsys):
     assert "holds no executed notebook" in capsys.readouterr().err
 
 
-def test_small_pictures_are_parts(tmp_path):
-    half = Image.new("RGB", (100, 40), "red")
-    half.paste("blue", (50, 0, 100, 40))
-    half.save(tmp_path / "half.png")
-    part = pictures.small_picture(tmp_path / "half.png", (0.5, 0, 1, 1))
-    small = Image.open(io.BytesIO(part))
-    assert small.size == (2 * pictures.SMALL_WIDTH, round(2 * pictures.SMALL_WIDTH * 40 / 50))
-    assert small.mode == "RGB" and small.getpixel((3, 3)) == (0, 0, 255)
+@pytest.fixture
+def sheet(tmp_path):
+    """A screenshot: two rows of three plain pictures under a title, each with a light corner."""
+    page = Image.new("RGB", (200, 130), "white")
+    ImageDraw.Draw(page).text((20, 2), "a title", "black")
+    for index, colour in enumerate(("red", "green", "blue", "black", "brown", "navy")):
+        row, column = divmod(index, 3)
+        page.paste(colour, (10 + 60 * column, 20 + 50 * row, 66 + 60 * column, 62 + 50 * row))
+        page.paste("white", (10 + 60 * column, 20 + 50 * row, 15 + 60 * column, 25 + 50 * row))
+    page.save(tmp_path / "sheet.png")
+    return tmp_path / "sheet.png"
+
+
+def test_small_pictures_are_whole_pictures(sheet):
+    part = pictures.small_picture(sheet, [(0, 2), (1, 0)])
+    small = Image.open(io.BytesIO(part)).convert("RGB")
+    wide = pictures.SMALL_WIDTH - pictures.GAP // 2
+    assert small.size == (2 * pictures.SMALL_WIDTH, round(wide * 42 / 56))
+    for x, colour in ((0, (0, 0, 255)), (wide + pictures.GAP, (0, 0, 0))):
+        corners = [(x, small.height - 1), (x + wide - 1, 0), (x + wide - 1, small.height - 1)]
+        assert {small.getpixel(corner) for corner in corners} == {colour}
+
+
+def test_a_place_without_a_picture_is_named(sheet):
+    with pytest.raises(ValueError, match=r"2 rows of 3 pictures .* \[\(2, 0\)\]; correct PARTS"):
+        pictures.small_picture(sheet, [(2, 0)])
 
 
 def output(picture, name):

@@ -1,5 +1,6 @@
 """The site of the committed notebooks: built without training, whole, and usable by everybody."""
 
+import ast
 import json
 import os
 import re
@@ -219,11 +220,55 @@ def test_sweeps_are_part_of_the_results(tmp_path, repo):
     assert [path.name for path in index.parent.glob("sweeps/*")] == ["my sweep.html"]
 
 
+def test_the_readme_is_the_first_page_here(pages):
+    link = 'href="../index.html"'
+    lesson = pages["notebooks/06_transferring_the_prior.html"].split("<article")[1]
+    assert link in lesson.split("</article>")[0]
+    assert 'href="index.html"' in pages["guide.html"].split("<article")[1].split("</article>")[0]
+
+
+def test_the_guide_says_what_colab_has_to_install(repo):
+    line = extension.COLAB.format("https://github.com/NAME/eye-of-newt")
+    assert line in (repo / "GUIDE.md").read_text(encoding="utf-8")
+
+
+def test_colab_has_to_install_all_that_lessons_import(repo):
+    """What Colab has, and what the extras of the line hold, is left out."""
+    has = {"IPython", "PIL", "matplotlib", "psutil", "traitlets", "ipywidgets", "onnxscript"}
+    needed = {
+        "lightning_fabric",
+        "lazy_loader",
+        "safetensors",
+        "filelock",
+        "tqdm",
+        "numpy",
+        "torch",
+    }
+    data = {"ale_py", "av", "cv2", "skimage", "sklearn", "torchvision"}
+    installed = has | needed | data | set(extension.COLAB.split()) | {"litdata", "eon_utils"}
+    files = [repo / "eon_utils" / name for name in ("config.py", "threads.py")]
+    for wing in ("data", "models", "evaluation", "training", "notebook"):
+        files += (repo / "eon_utils" / wing).glob("*.py")
+    sources = [file.read_text(encoding="utf-8") for file in files]
+    for path in repo.glob("notebooks/*.ipynb"):
+        cells = nbformat.read(path, 4).cells
+        sources += [cell.source for cell in cells if cell.cell_type == "code"]
+    imported = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+    assert imported <= installed | sys.stdlib_module_names
+
+
 # --- one setting names the repository ---
 
 
 def test_launch_buttons_need_the_repository(pages):
-    assert not [name for name, text in pages.items() if "mybinder" in text or "colab" in text]
+    assert not [name for name, text in pages.items() if "dropdown-launch-buttons" in text]
+    others = {name: text for name, text in pages.items() if name != "guide.html"}  # names both
+    assert not [name for name, text in others.items() if "mybinder" in text or "colab" in text]
 
 
 def test_launch_buttons_lead_to_the_repository(tmp_path, repo, monkeypatch):
@@ -235,6 +280,7 @@ def test_launch_buttons_lead_to_the_repository(tmp_path, repo, monkeypatch):
     assert f"https://mybinder.org/v2/gh/someone/newt/main{lab}" in page
     colab = "https://colab.research.google.com/github/someone/newt/blob/main/notebooks"
     assert f"{colab}/00_start_here.ipynb" in page
+    assert "git+https://github.com/someone/newt" in page, "what Colab has to install first"
     last = tmp_path / "site" / "notebooks" / "06_transferring_the_prior.html"
     assert 'href="https://github.com/someone/newt/blob/main/README.md"' in last.read_text("utf-8")
 

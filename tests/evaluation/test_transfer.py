@@ -35,8 +35,10 @@ def test_fine_tuning_helps_and_keeps_the_model_as_it_was(prior):
     for name, value in prior.state_dict().items():
         assert torch.equal(value, before[name])
     assert not prior.training
-    again = transfer.fine_tune(prior, clips, clips, loss, (0, 2), seed=0)
-    assert again.psnr == curve.psnr[:2], "same seed, same numbers"
+    again = transfer.fine_tune(prior, clips, clips, loss, (0, 2), seed=0, watched=clips[:3])
+    assert again.psnr == curve.psnr[:2], "same seed, same numbers, watched or not"
+    assert curve.frames == () and [len(frames) for frames in again.frames] == [3, 3]
+    assert torch.equal(again.frames[0], prior(clips[:3, :-1])), "nothing is learnt at step 0"
 
 
 # --- surprise ---

@@ -4,11 +4,13 @@ import base64
 import io
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import torch
 from PIL import Image
 
 import eon_utils as eon
+from eon_utils.course.outputs import alt_of, caption_of
 from eon_utils.notebook import display
 
 
@@ -89,3 +91,30 @@ def test_source_is_shown_as_it_is(shown):
     display.show_source(display.show, display.table)
     source = shown[0][0].data
     assert source.startswith("def show(") and "\n\ndef table(" in source
+
+
+def test_a_notebook_of_few_pictures_shows_larger_ones(shown, monkeypatch):
+    for limit in list(display.LIMITS):
+        monkeypatch.setitem(display.LIMITS, limit, display.LIMITS[limit])  # as it was, afterwards
+    photos = eon.photos((160, 112))
+    run = eon.History(loss=[1.0, 0.5], snapshot_steps=[0, 1], target=eon.to_uint8(photos))
+    run.snapshots = [eon.to_uint8(photos), eon.to_uint8(photos.flip(0))]
+    widths = []
+    for kilobytes in (70, 240):
+        eon.limit_pictures(kilobytes)
+        eon.show(eon.contact_sheet({"a": photos}), "three photographs in a row")
+        (data, _) = shown[-1]
+        still = base64.b64decode(next(data[kind] for kind in data if kind.startswith("image")))
+        poster = eon.scrub(run).poster
+        assert max(len(still), len(poster)) <= 1000 * kilobytes
+        widths.append([Image.open(io.BytesIO(file)).width for file in (still, poster)])
+    assert all(small < large for small, large in zip(*widths, strict=True))
+
+
+def test_a_caption_stands_in_place_of_the_alternative_text(shown):
+    for caption, said in (("Look at the left.", "Look at the left."), ("", "a line that falls")):
+        ax = eon.curves({"V1": ([1, 2], [2, 1])}, "step", "loss")
+        eon.show(ax.figure, "a line that falls", caption=caption)
+        data, metadata = shown[-1]
+        output = nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+        assert (alt_of(output), caption_of(output)) == ("a line that falls", said)

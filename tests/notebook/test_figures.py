@@ -6,6 +6,7 @@ import itertools
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from matplotlib.patches import Polygon
 from torch import nn
 
 import eon_utils as eon
@@ -62,8 +63,108 @@ def test_running_median_keeps_length_and_level():
     assert eon.smooth([1.0, 100.0, 1.0, 1.0, 1.0], 3).max() == 1
 
 
-def test_colours_are_told_apart_by_line_style_too():
-    assert len(set(map(str, figures.DASHES[:6]))) == 6
+def test_a_figure_of_six_has_six_kinds_of_lines():
+    ax = eon.curves({f"run {i}": ([1, 2], [i, i]) for i in range(6)}, "step", "loss")
+    assert len({line.get_color() for line in ax.lines}) == 6
+    kinds = {line._unscaled_dash_pattern[1] for line in ax.lines}
+    assert len({kind and tuple(kind) for kind in kinds}) == 6
+
+
+def leaders(ax):
+    """By the name that each leads to, the path's points in pixels."""
+    ax.figure.draw_without_rendering()
+    found = [artist for artist in ax.patches if isinstance(artist, figures._Leader)]
+    return {
+        text.get_text(): leader.get_path().vertices
+        for text, leader in zip(ax.texts, found, strict=True)
+    }
+
+
+@pytest.mark.parametrize("log", ["", "xy"])
+def test_leaders_go_from_the_ends_to_the_names(log):
+    """Also of curves that end early, and where limits change after the curves were drawn."""
+    series = {f"run {i}": ([1, 10 - i], [2.0, 3 + 0.01 * i]) for i in range(5)}
+    ax = eon.curves(series, "step", "loss", log=log, levels={"the best": 2.5})
+    ax.set(xlim=(0.5, 20), ylim=(1, 8))
+    there = leaders(ax)
+    assert list(there) == [*series, "the best"]
+    boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    for name, (start, _, end) in there.items():
+        middle = (boxes[name].y0 + boxes[name].y1) / 2
+        assert boxes[name].x0 - 6 < end[0] < boxes[name].x0 > ax.bbox.x1
+        assert abs(middle - end[1]) < 2
+        if name in series:
+            x, y = ax.transData.transform((series[name][0][-1], series[name][1][-1]))
+            assert 0 < start[0] - x < 12 and abs(start[1] - y) < 1
+    low, high = ax.bbox.y0, ax.bbox.y1
+    assert all(low - 1 <= end[1] <= high + 1 for _, _, end in there.values())
+
+
+def test_a_curve_that_is_lost_is_named_where_it_was_last_seen():
+    nan = float("nan")
+    ax = eon.curves({"lost": ([1, 2, 3], [5, 4, nan]), "never": ([1, 2], [nan, nan])}, "x", "y")
+    there = leaders(ax)
+    assert list(there) == ["lost"]
+    assert abs(there["lost"][0][1] - ax.transData.transform((2, 4))[1]) < 1
+
+
+def test_pictures_of_many_keys_stand_across():
+    pictures = torch.rand(2, 3, 24, 32)
+    rows = {name: pictures * 0.9 for name in ("input", "V1", "V2", "V3")}
+    fig = eon.contact_sheet(rows, ["seen", "unseen"], against=pictures, across=True)
+    rendered(fig)
+    assert [ax.get_title() for ax in fig.axes[:4]] == list(rows)
+    assert [ax.get_ylabel() for ax in fig.axes[::4]] == ["seen", "unseen"]
+    assert all(ax.images and ax.get_xlabel().endswith("dB") for ax in fig.axes)
+    assert fig.get_size_inches()[0] > eon.contact_sheet(rows).get_size_inches()[0]
+    maps = {name: picture.mean(1) for name, picture in rows.items()}
+    fig = eon.heat_sheet(maps, ["a", "b"], pictures={"frame": pictures}, across=True)
+    rendered(fig)
+    assert [ax.get_title() for ax in fig.axes[:5]] == ["frame", *rows]
+    assert [ax.images[0].get_array().ndim for ax in fig.axes[:5]] == [3, 2, 2, 2, 2]
+
+
+def test_titles_fit_into_narrow_columns():
+    pictures = torch.rand(6, 3, 32, 32)
+    titles = [f"a title of {i} words" for i in range(6)]
+    fig = eon.contact_sheet({"a": pictures}, titles)
+    fig.draw_without_rendering()
+    boxes = [ax.title.get_window_extent() for ax in fig.axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_a_network_that_folds_its_input_is_drawn_on_the_scale_of_the_others():
+    folded = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 8, 1), nn.Conv2d(8, 48, 1))
+    folded.append(nn.PixelShuffle(4))
+    images = torch.rand(1, 3, 32, 32)
+    fig = eon.architecture({"V2": eon.ConvAutoencoder(), "folded": folded}, images)
+    rendered(fig)
+    words = [text.get_text() for text in fig.axes[1].texts]
+    shapes = [word for word in words if "×" in word]
+    assert shapes == ["3\n32×32", "48\n8×8", "8\n8×8", "48\n8×8", "3\n32×32"]
+    tallest = [
+        max(
+            patch.get_path().vertices[:, 1].max()
+            for patch in ax.patches
+            if isinstance(patch, Polygon)
+        )
+        for ax in fig.axes
+    ]
+    assert tallest[0] == pytest.approx(tallest[1])
+
+
+def test_what_a_network_does_without_is_crossed():
+    model = eon.ConvAutoencoder(skips=True)
+    images = torch.rand(1, 3, 32, 48)
+    names = ("whole", "no code", "no skips")
+    left = {"no code": torch.zeros(3, 32, 48)}
+    without = ("", "code", "skips")
+    fig = eon.architecture(dict.fromkeys(names, model), images, without=without, outputs=left)
+    rendered(fig)
+    crosses = [[t.get_text() for t in ax.texts].count("×") for ax in fig.axes]
+    assert crosses == [0, 1, 3]
+    shown = [ax.images[-1].get_array().max() for ax in fig.axes]
+    assert shown[1] == 0 < shown[0]
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 6])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from itertools import pairwise
 from urllib.parse import urldefrag
 
 import numpy as np
@@ -236,3 +237,24 @@ def test_nothing_is_a_barrier(chromium, address, scheme):
     found = axe.run(page, options={"preload": False}).response["violations"]
     page.close()
     assert [one for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_player_is_saved_as_a_film(page, address, tmp_path):
+    """Every frame, in order, in even sizes; the slider stands where it stood."""
+    av = pytest.importorskip("av")
+    root = opened(page, address)[4]
+    slider = root.query_selector("input[type=range]")
+    slider.press("Home")
+    slider.press("ArrowRight")
+    with page.expect_download() as download:
+        root.query_selector("[aria-label^='Save as a film']").click()
+    assert download.value.suggested_filename == "07_clips.webm"
+    assert spoken(root) == "frame 2 of 6"
+    file = tmp_path / "film.webm"
+    download.value.save_as(file)
+    with av.open(file) as film:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in film.decode(video=0)]
+    assert len(frames) >= 6 and frames[0].shape[0] % 2 == frames[0].shape[1] % 2 == 0
+    assert frames[0][:4].min() > 240, "a white edge"
+    changes = [np.abs(after - before).mean() for before, after in pairwise(frames)]
+    assert sum(change > 0.05 for change in changes) >= 5, "six frames that differ"

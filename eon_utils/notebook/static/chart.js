@@ -1,10 +1,12 @@
 // The loss chart of the scrubber and the live panel, put in front of the code of both. It is SVG: sharp at
 // every zoom and on paper, in the text colour of whatever theme surrounds it, and a move of the marker changes
 // a few attributes without drawing anything again.
-const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]; // Okabe and Ito's
-const DASHES = ["", "8 4", "9 3 2 3", "2 3", "10 2 2 2 2 2", "2 5"];
-function look(m) {
-  return { stroke: COLOURS[m % 6], "stroke-dasharray": DASHES[m % 6], "stroke-width": 2, fill: "none" };
+const PLAIN = { colour: "#0072B2", dashes: [] }; // of a curve that stands alone
+
+// A curve's colour and dashes, which looks.py gives the same name in all lessons and figures
+function stroke({ colour, dashes } = PLAIN) {
+  const dasharray = dashes.map((part) => 2 * part).join(" "); // widths of the line
+  return { stroke: colour, "stroke-dasharray": dasharray, "stroke-width": 2, fill: "none" };
 }
 
 function short(v) {
@@ -32,8 +34,8 @@ function ticks(low, high, dense, most) {
   return [10 ** low, 10 ** high];
 }
 
-// curves: [{name, steps, values, smooth}], positive values only; `smooth`, where there is one, are the values to draw,
-// with `values` faint behind. Names are written at the ends when there are several.
+// curves: [{name, look, steps, values, smooth}], positive values only; `smooth`, where there is one, are the values to
+// draw, with `values` faint behind. Names are written at the ends when there are several.
 function chart(svg, curves, ylabel, firstStep, axis = "training step") {
   const lx = (step) => Math.log10(Math.max(step, 0.5)); // step 0 stands half a step left of 1
   let px, py, marker, dots, lines = [];
@@ -83,9 +85,9 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     };
     lines = [];
     const faint = { "stroke-width": u, "stroke-dasharray": "", "stroke-opacity": 0.35 };
-    curves.forEach((c, m) => c.smooth && line(c, c.values, { ...look(m), ...faint }));
-    curves.forEach((c, m) => line(c, c.smooth ?? c.values, { ...look(m), "stroke-width": 2 * u }));
-    dots = curves.map((c, m) => add(svg, "circle", { r: 4.5 * u, fill: COLOURS[m % 6], class: "eon-dot" }));
+    curves.forEach((c) => c.smooth && line(c, c.values, { ...stroke(c.look), ...faint }));
+    curves.forEach((c) => line(c, c.smooth ?? c.values, { ...stroke(c.look), "stroke-width": 2 * u }));
+    dots = curves.map((c) => add(svg, "circle", { r: 4.5 * u, fill: stroke(c.look).stroke, class: "eon-dot" }));
     spread(names, top, bottom, right, u);
   }
 
@@ -101,7 +103,7 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     }
     for (const { m, x, y, at } of order) {
       const leader = `M${x + 2},${y}L${right + 2},${y}L${right + 10 * u},${at}`;
-      add(svg, "path", { d: leader, stroke: COLOURS[m % 6], fill: "none" });
+      add(svg, "path", { d: leader, stroke: stroke(curves[m].look).stroke, fill: "none" });
       names[m].setAttribute("x", right + 14 * u);
       names[m].setAttribute("y", at + 4 * u);
     }

@@ -195,21 +195,26 @@ function whenResized(el, fit) {
   };
 }
 
-// --- full screen, and a step as a picture ---
+// --- full screen, a step as a picture, all of them as a film ---
 
-const ICONS = { full: "M1 6V1h5M10 1h5v5M15 10v5h-5M6 15H1v-5", save: "M8 1v9M4 6.5l4 4 4-4M1.5 11v4h13v-4" };
+const ICONS = {
+  full: "M1 6V1h5M10 1h5v5M15 10v5h-5M6 15H1v-5",
+  save: "M8 1v9M4 6.5l4 4 4-4M1.5 11v4h13v-4",
+  film: "M1.5 2.5h13v11h-13zM6.3 5.4v5.2l4.4-2.6z",
+};
 
 function tool(bar, icon, label, title) {
   const button = keepKeys(add(bar, "button", { type: "button", class: "eon-tool", "aria-label": label, title }));
   const svg = add(button, "svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: "eon-icon" });
   add(svg, "path", { d: ICONS[icon] });
+  bar.parentNode.style.setProperty("--eon-tools", bar.querySelectorAll(".eon-tool").length);
   return button;
 }
 
 const MOVES = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
 
 // Button and key F; Escape leaves. Where a browser has no full screen for it, the widget covers the page. While it is
-// on, keys move the slider wherever the focus is. Returns what ends it for good.
+// on, keys move the slider, if `bar` has one, wherever the focus is. Returns what ends it for good.
 function fullScreen(root, bar, of, fit) {
   const button = tool(bar.bar, "full", `Full screen: ${of}`, "Full screen (F)");
   const isFull = () => root.classList.contains("eon-full");
@@ -219,7 +224,7 @@ function fullScreen(root, bar, of, fit) {
     button.setAttribute("aria-label", `${on ? "Leave full screen" : "Full screen"}: ${of}`);
     button.title = on ? "Leave full screen (Esc)" : "Full screen (F)";
     window[on ? "addEventListener" : "removeEventListener"]("keydown", keys, true);
-    (on ? bar.range : button).focus({ preventScroll: true });
+    (on && bar.range ? bar.range : button).focus({ preventScroll: true });
     fit();
   };
   const toggle = async () => {
@@ -238,7 +243,7 @@ function fullScreen(root, bar, of, fit) {
     if (!plain(event)) return;
     if (event.key === "Escape" && !document.fullscreenElement) return handled(event), turn(false);
     if (event.key === "f" || event.key === "F") return handled(event), toggle();
-    if (root.contains(event.target) && /^(INPUT|BUTTON)$/.test(event.target.tagName)) return;
+    if (!bar.range || (root.contains(event.target) && /^(INPUT|BUTTON)$/.test(event.target.tagName))) return;
     if (event.key === " ") return handled(event), bar.toggle();
     if (event.key in MOVES) return handled(event), bar.move(MOVES[event.key]);
   }
@@ -255,8 +260,8 @@ function fullScreen(root, bar, of, fit) {
 }
 
 // A page with the pictures that are shown, their labels and where the sliders stand. `rows`: as `pictureRow` gives
-// them, with `text`: what is said of each.
-function drawStep(spec, rows, where) {
+// them, with `text`: what is said of each. `least`: its width, at least, since texts of other steps may be longer.
+function drawStep(spec, rows, where, least = 0) {
   const zoom = Math.max(1, Math.ceil(240 / spec.cell[0]));
   const width = zoom * spec.cell[0], height = zoom * spec.cell[1];
   const line = 34, gap = 8, edge = 24, titles = spec.titles.length ? line : 0;
@@ -266,7 +271,7 @@ function drawStep(spec, rows, where) {
   const measure = (font, text) => ((pen.font = font), pen.measureText(text).width);
   for (const row of rows) wide = Math.max(wide, measure(bold, `${row.name} `) + measure(normal, row.text));
   wide = Math.max(wide, measure(bold, where));
-  page.width = Math.ceil(wide) + 2 * edge;
+  page.width = Math.max(least, Math.ceil(wide) + 2 * edge);
   page.height = line + titles + rows.reduce((sum, row) => sum + (row.name ? line : 0) + height + gap, 2 * edge);
   pen.fillStyle = "#fff";
   pen.fillRect(0, 0, page.width, page.height);
@@ -296,18 +301,85 @@ function drawStep(spec, rows, where) {
   return page;
 }
 
+function download(blob, ...words) {
+  const plain = (text) => text.toLowerCase().replace(/[^a-z0-9_+]+/g, "-").replace(/^-|-$/g, "");
+  const ending = blob.type.split("/")[1].split(";")[0];
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `${words.map(plain).join("_")}.${ending}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 // A button that saves what `now()` gives: rows and where the sliders stand
 function saving(bar, of, spec, file, now) {
   const button = tool(bar.bar, "save", `Save this step as PNG: ${of}`, "Save this step as PNG");
   button.addEventListener("click", () => {
     const { rows, where } = now();
-    drawStep(spec, rows, where).toBlob((blob) => {
-      const plain = (text) => text.toLowerCase().replace(/[^a-z0-9_+]+/g, "-").replace(/^-|-$/g, "");
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob);
-      link.download = `${plain(file)}_${plain(where)}.png`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    }, "image/png");
+    drawStep(spec, rows, where).toBlob((blob) => download(blob, file, where), "image/png");
+  });
+}
+
+const FILMS = ["video/webm;codecs=vp9", "video/webm", "video/mp4"];
+const REST = 1500; // ms for which the last page of a film stays
+
+// A button that records the page of each place of the slider as a film, in as long as playing them takes. A browser
+// that can't record has none; there, Python's eon.export does it. `at()`: where the slider stands.
+function filming(bar, of, spec, file, { last, ms, at, go, now }) {
+  const type = FILMS.find((kind) => window.MediaRecorder?.isTypeSupported(kind));
+  if (!type || !HTMLCanvasElement.prototype.captureStream) return;
+  const button = tool(bar.bar, "film", `Save as a film: ${of}`, "Save as a film, in as long as playing takes");
+  const wait = (time) => new Promise((done) => setTimeout(done, time));
+
+  const record = async () => {
+    const film = document.createElement("canvas"), pen = film.getContext("2d");
+    const page = (i, least) => {
+      go(i);
+      const { rows, where } = now();
+      return drawStep(spec, rows, where, least);
+    };
+    for (let i = 0; i <= last; i++) {
+      const { width, height } = page(i);
+      film.width = Math.max(film.width, 2 * Math.ceil(width / 2)); // codecs halve the resolution of colours
+      film.height = 2 * Math.ceil(height / 2);
+    }
+    const draw = (i) => {
+      pen.fillStyle = "#fff";
+      pen.fillRect(0, 0, film.width, film.height);
+      pen.drawImage(page(i, film.width), 0, 0);
+    };
+    draw(0);
+    const recorder = new MediaRecorder(film.captureStream(), { mimeType: type, videoBitsPerSecond: 6e6 });
+    const parts = [];
+    recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
+    const stopped = new Promise((done, failed) => {
+      recorder.addEventListener("stop", done);
+      recorder.addEventListener("error", failed);
+    });
+    recorder.start();
+    for (let i = 0; i <= last; i++) {
+      draw(i);
+      await wait(ms);
+    }
+    await wait(REST);
+    draw(last); // a recorder hears of pages that are drawn: this one ends the film
+    await wait(100);
+    recorder.stop();
+    await stopped;
+    return new Blob(parts, { type });
+  };
+
+  button.addEventListener("click", async () => {
+    const before = at();
+    bar.pause();
+    button.disabled = true;
+    try {
+      download(await record(), file);
+    } catch (error) {
+      button.title = `This browser could not record it (${error.message ?? error.error}): use eon.export`;
+    } finally {
+      button.disabled = false;
+      go(before);
+    }
   });
 }

@@ -11,8 +11,14 @@ function render({ model, el }) {
   const svg = add(main, "svg", { class: "eon-chart", role: "img", "aria-label": "Loss so far" });
   const canvas = add(main, "canvas", { width: 0, height: 0, role: "img", "aria-label": "Reconstructions now" });
   const pen = canvas.getContext("2d");
-  const curve = { name: "loss", steps: [], values: [] };
+  const curve = { name: "loss", steps: [], values: [], smooth: [] };
   const plot = chart(svg, [curve], "loss", 0);
+  const draw = () => {
+    plot.layout();
+    plot.mark(curve.steps.at(-1), [curve.steps.at(-1)], [curve.values.at(-1)]);
+  };
+  const of = distinct("controls", model.get("title"));
+  const leaveFull = fullScreen(root, { bar: head }, of.name, draw);
 
   stop.addEventListener("click", () => {
     model.send({ kind: "stop" });
@@ -23,9 +29,8 @@ function render({ model, el }) {
   const show = async (message, buffers) => {
     progress.value = message.step;
     status.textContent = message.text;
-    [curve.steps, curve.values] = message.curve;
-    plot.layout();
-    plot.mark(curve.steps.at(-1), [curve.steps.at(-1)], [curve.values.at(-1)]);
+    [curve.steps, curve.values, curve.smooth] = message.curve;
+    draw();
     if (!buffers.length) return;
     const picture = await createImageBitmap(new Blob([bytes(buffers[0])], { type: "image/jpeg" }));
     const n = message.pictures, w = picture.width / n, h = picture.height;
@@ -38,6 +43,10 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", message.film);
   };
   model.on("msg:custom", show);
-  return () => model.off("msg:custom", show);
+  return () => {
+    leaveFull();
+    of.release();
+    model.off("msg:custom", show);
+  };
 }
 export default { render };

@@ -21,7 +21,10 @@ function render({ model, el }) {
   const go = (i) => i === model.get("frame") || model.set("frame", i);
   const settle = () => model.save_changes(); // the kernel, if there is one, hears of a move once it is over
   const bar = transport(root, { label: "frame", of, last, ms: 1000 / spec.fps, loop: true, go, settle });
-  saving(bar, of, spec, model.get("name") || of, () => ({ rows, where: spec.frames[now()] }));
+  const file = model.get("name") || of;
+  const page = () => ({ rows, where: spec.frames[now()] });
+  saving(bar, of, spec, file, page);
+  filming(bar, of, spec, file, { last, ms: 1000 / spec.fps, at: now, go, now: page });
   grid.addEventListener("click", bar.toggle);
   model.on("change:frame", draw);
   const fit = () => arrange(root, main, grid, null, spec, rows.length);

@@ -14,12 +14,12 @@ function render({ model, el }) {
     const row = pictureRow(grid, spec, name);
     const key = add(row.label, "svg", { class: "eon-key", viewBox: "0 0 26 10" });
     row.label.prepend(key);
-    add(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, ...look(m) });
+    add(key, "line", { x1: 0, x2: 26, y1: 5, y2: 5, ...stroke(spec.looks?.[m]) });
     return { ...row, values: [add(row.label, "span"), add(row.label, "span")] };
   });
 
   const curves = spec.curves.map(([steps, values], m) => {
-    return { name: spec.names[m], steps, values, smooth: spec.smooth?.[m] };
+    return { name: spec.names[m], look: spec.looks?.[m], steps, values, smooth: spec.smooth?.[m] };
   });
   const said = spec.smooth ? `${spec.alt} The curves are smoothed, the faint ones are as measured.` : spec.alt;
   const svg = add(main, "svg", { class: "eon-chart", role: "img", "aria-label": said });
@@ -69,7 +69,10 @@ function render({ model, el }) {
   const bar = transport(root, { ...steps, ms, go: go("index"), settle });
   const time = { label: "frame", of, what: " the film", last: spec.frames?.length - 1, ms: 125, loop: true };
   const film = spec.frames && transport(root, { ...time, go: go("frame"), settle });
-  saving(bar, of, spec, model.get("name") || of, () => ({ rows: [target, ...rows], where }));
+  const file = model.get("name") || of;
+  const now = () => ({ rows: [target, ...rows], where });
+  saving(bar, of, spec, file, now);
+  filming(bar, of, spec, file, { last, ms, at: () => within("index", last), go: go("index"), now });
 
   svg.addEventListener("pointerdown", (event) => {
     bar.pause();
