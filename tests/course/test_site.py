@@ -348,8 +348,11 @@ def test_no_page_is_wider_than_a_phone(open_page, pages):
     ids=["light", "dark", "phone"],
 )
 def test_no_serious_barrier(open_page, size, scheme, lesson):
+    """One page of each kind: all pages at each size would take minutes."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for name in ("index", "results", "notebooks/glossary", f"notebooks/{lesson}"):
+    made = ("index", "results", "figures", "guide", "search")
+    notes = ("notebooks/glossary", "notebooks/teaching_notes", "data/prior")
+    for name in (*made, *notes, f"notebooks/{lesson}"):
         page = open_page(f"{name}.html", size, scheme)
         page.wait_for_timeout(500)  # the theme's scripts
         found = axe.run(page, options={"preload": False}).response["violations"]

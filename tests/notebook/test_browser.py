@@ -355,6 +355,7 @@ def test_jupyterlab_live(page, lab, folder, record_property):
     page.wait_for_selector(
         ".eon-live canvas[width='584']"
     )  # three pictures of 192 pixels and two gaps
+    the_panel_fills_the_screen(page)
     start = time.monotonic()
     stop.click()
     page.wait_for_selector(".jp-OutputArea-output:has-text('after')", timeout=5_000)
@@ -394,6 +395,18 @@ def test_jupyterlab_live(page, lab, folder, record_property):
     page.keyboard.press("Control+s")  # while a slider has the focus
     page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
     saved_widgets_move(page, folder / "live.ipynb")
+
+
+def the_panel_fills_the_screen(page) -> None:
+    """By its button and back; the loss is smoothed, with the measured one faint behind it."""
+    lines = page.query_selector_all(".eon-live svg.eon-chart polyline")
+    assert [line.get_attribute("stroke-opacity") for line in lines] == ["0.35", None]
+    button = page.query_selector(".eon-live [aria-label^='Full screen']")
+    button.click()
+    page.wait_for_selector(".eon-live.eon-full")
+    assert page.query_selector(".eon-live .eon-stop").is_visible()
+    button.click()
+    page.wait_for_function("() => !document.querySelector('.eon-full')")
 
 
 def saved_widgets_move(page, path) -> None:
