@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -93,5 +94,5 @@ def _draw_arrow(ax: Axes, start: Point, end: Point) -> None:
     tail = (start[0], start[1] + edge)
     head = (end[0], end[1] - BOX / 2)
     bend = "arc3,rad=-0.45" if inside else "arc3"
-    style = {"connectionstyle": bend, "arrowstyle": "-|>", "mutation_scale": 9}
+    style: dict[str, Any] = {"connectionstyle": bend, "arrowstyle": "-|>", "mutation_scale": 9}
     ax.add_patch(FancyArrowPatch(tail, head, color=INK, lw=1.1, shrinkA=0, shrinkB=0, **style))
