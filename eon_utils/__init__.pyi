@@ -92,6 +92,7 @@ from .notebook.figures import (
     architecture as architecture,
     contact_sheet as contact_sheet,
     curves as curves,
+    error_sheet as error_sheet,
     flow_colours as flow_colours,
     heat_sheet as heat_sheet,
     layer_table as layer_table,
@@ -102,7 +103,12 @@ from .notebook.figures import (
 from .notebook.live_panel import live_panel as live_panel
 from .notebook.player import play as play, show_clip as show_clip
 from .notebook.scrubber import scrub as scrub
-from .notebook.sweeps import read_sweep as read_sweep, sweep_figure as sweep_figure
+from .notebook.sketches import strips as strips
+from .notebook.sweeps import (
+    learning_figure as learning_figure,
+    read_sweep as read_sweep,
+    sweep_figure as sweep_figure,
+)
 from .training import (
     prior_scaling as prior_scaling,
     recording as recording,

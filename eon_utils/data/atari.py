@@ -89,16 +89,23 @@ class AtariGames(ClipSource):
         if not set(self.names or ()) <= set(FIELDS):
             raise ValueError(f"names={self.names!r} must be games among {', '.join(FIELDS)}")
 
-    def clip(self, index: int) -> Tensor:
-        """Clip number `index`, (T, 3, H, W)."""
-        names = self.names or (TRAINING_GAMES if self.train else HELD_OUT_GAMES)
+    def game(self, index: int) -> str:
+        """The game of clip number `index`, as in `FIELDS`."""
+        names = self._names()
         turn, place = divmod(index, len(names))
         order = np.random.default_rng((self.seed, turn)).permutation(len(names))
-        episode, number = divmod(turn, EPISODE)
+        return names[order[place]]
+
+    def _names(self) -> tuple[str, ...]:
+        return self.names or (TRAINING_GAMES if self.train else HELD_OUT_GAMES)
+
+    def clip(self, index: int) -> Tensor:
+        """Clip number `index`, (T, 3, H, W)."""
+        episode, number = divmod(index // len(self._names()), EPISODE)
         seed = (self.seed, int(self.train), episode)
         with _lock:
             try:
-                playing = _episode(names[order[place]], self.frames, self.size, self.skip, seed)
+                playing = _episode(self.game(index), self.frames, self.size, self.skip, seed)
                 clip = playing[number]  # (T, H, W, 3)
             except BaseException:  # interrupted in the middle of play: all episodes start anew
                 _episode.cache_clear()

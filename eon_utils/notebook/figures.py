@@ -31,6 +31,7 @@ LETTER = 0.6  # width of a letter, in heights of the text
 SMALLEST = 8  # points of a title
 NAME_GAP = 12  # points between the right side of a chart and the names of its lines
 TEXT_WIDTH = 0.75  # of a shape below a block, in the units of an architecture's drawing
+ARROWS_AN_INCH = 7  # more would hide the picture
 ARROWS: dict[str, Any] = {
     "color": "#ffe100",
     "edgecolor": "black",
@@ -72,8 +73,7 @@ def contact_sheet(
         if against is not None:
             levels = psnr(pictures, against[: len(pictures)]).tolist()
             for ax, level in zip(row, levels, strict=False):
-                note = "exact" if math.isinf(level) else f"{level:.1f} dB"
-                ax.set_xlabel(note, fontsize=10, labelpad=3, parse_math=False)
+                ax.set_xlabel(_level_text(level), fontsize=10, labelpad=3, parse_math=False)
     return fig
 
 
@@ -120,38 +120,72 @@ def heat_sheet(
     return fig
 
 
+def error_sheet(
+    answers: dict[str, Tensor],
+    target: Tensor,
+    titles: Sequence[str] = (),
+    pictures: dict[str, Tensor] | None = None,
+) -> Figure:
+    """Where answers are wrong: the target, and below it the absolute error of each answer.
+
+    Args:
+        answers: name -> (N, 3, H, W) in [0, 1]; their PSNR stands below their errors.
+        target: (N, 3, H, W) in [0, 1].
+        titles: one a column.
+        pictures: rows below the target, name -> (N, 3, H, W), shown as they are.
+    """
+    above = {"target": target} | (pictures or {})
+    errors = {}
+    for name, answer in answers.items():
+        errors[f"error of\n{name}"] = (answer - target).abs().mean(1)  # (N, H, W)
+    fig = heat_sheet(errors, titles, "absolute error", pictures=above)
+    fig.set_figheight(fig.get_figheight() + 0.2 * len(errors))
+    columns = min(HEAT_COLUMNS, len(target))
+    first = columns * len(above)  # of the axes with errors
+    for row, answer in enumerate(answers.values()):
+        for column, level in enumerate(psnr(answer, target).tolist()[:columns]):
+            ax = fig.axes[first + row * columns + column]
+            ax.set_xlabel(_level_text(level), fontsize=10, labelpad=3)
+    return fig
+
+
+def _level_text(level: float) -> str:
+    return "exact" if math.isinf(level) else f"{level:.1f} dB"
+
+
 def motion_sheet(frames: Tensor, flows: dict[str, Tensor], titles: Sequence[str] = ()) -> Figure:
     """Frames with arrows of the first flow, and below them each of the flows as colours.
 
-    All flows are on one scale. A wheel shows which colour is which way.
+    A wheel shows which colour is which way. Each frame has a scale of its own, which all its flows
+    share: the speed at the wheel's rim, written at the foot.
 
     Args:
         frames: (N, 3, H, W) in [0, 1].
         flows: name -> (N, 2, H, W), (dx, dy) in pixels.
         titles: one a frame.
     """
-    top = _top_speed(flows)
     columns = len(frames)
     rows = {"as arrows": frames, **flows}
     aspect = _aspect(rows)
     width = _picture_width(len(rows), columns + 1, aspect, area=19)
     size = (width * (columns + 0.8) + 0.5, len(rows) * (width * aspect + 0.06) + 0.35)
     fig, axes = _grid(rows, titles, columns + 1, size, pad=4)
-    for ax, frame, flow in zip(axes[0], frames, next(iter(flows.values())), strict=False):
-        _draw_picture(ax, frame)
-        _draw_arrows(ax, flow, top)
-    for row, flow in zip(axes[1:], flows.values(), strict=True):
-        for ax, colours in zip(row, flow_colours(flow, top), strict=False):
-            _draw_picture(ax, colours)
+    arrows = min(10, max(4, round(ARROWS_AN_INCH * width)))
+    for column, frame in enumerate(frames):
+        motions = torch.stack([flow[column] for flow in flows.values()])  # (M, 2, H, W)
+        top = _top_speed(motions)
+        _draw_picture(axes[0, column], frame)
+        _draw_arrows(axes[0, column], motions[0], top, arrows)
+        for ax, motion in zip(axes[1:, column], motions, strict=True):
+            _draw_picture(ax, flow_colours(motion[None], top)[0])
+        axes[-1, column].set_xlabel(f"rim: {top:.1f} px", fontsize=10, labelpad=3)
     _draw_picture(axes[1, -1], _colour_wheel())
-    axes[1, -1].set_title(f"rim: {top:.1f} px", fontsize=9)
     return fig
 
 
-def _top_speed(flows: dict[str, Tensor]) -> float:
-    """The 99th percentile of all speeds, in pixels, and at least a tenth of one."""
-    speeds = torch.cat([flow.norm(dim=1).flatten() for flow in flows.values()])
-    return max(speeds.quantile(0.99).item(), 0.1)
+def _top_speed(flow: Tensor) -> float:
+    """The 99th percentile of the speeds of (M, 2, H, W), in pixels, and at least a tenth of one."""
+    return max(flow.norm(dim=1).flatten().quantile(0.99).item(), 0.1)
 
 
 def flow_colours(flow: Tensor, top: float) -> Tensor:
@@ -185,10 +219,10 @@ def _colour_wheel() -> Tensor:
     return torch.where(flow.norm(dim=0) <= 1, flow_colours(flow[None], 1.0)[0], 1.0)
 
 
-def _draw_arrows(ax: Axes, flow: Tensor, top: float) -> None:
-    """Ten arrows in a row for a flow (2, H, W); at the speed `top` they overlap by a half."""
+def _draw_arrows(ax: Axes, flow: Tensor, top: float, count: int) -> None:
+    """A row has `count` arrows of a flow (2, H, W); at the speed `top` they overlap by a half."""
     height, width = flow.shape[1:]
-    every = max(width // 10, 1)
+    every = max(width // count, 1)
     y = torch.arange(every // 2, height, every)
     x = torch.arange(every // 2, width, every)
     dx, dy = flow.detach().cpu()[:, y[:, None], x]
@@ -583,7 +617,7 @@ def architecture(
             _draw_skips(ax, run.layers, seen, _skip_noise(models[name]), lacks == "skips")
         output = (outputs or {}).get(name, run.output)
         _draw_pictures(ax, images[0], output, blocks[-1].right + 0.75)
-        ax.text(-3.0, 1.35, name, fontweight="bold", va="center", fontsize=11)
+        ax.text(-3.0, 1.5, name, fontweight="bold", va="center", fontsize=11)
         ax.set_xlim(-3.05, 15.9)
         ax.set_ylim(-2.25 if reads else -1.62, 1.85 if reads else 1.72)
         ax.set_aspect("equal")

@@ -302,7 +302,7 @@ def _shared(clips: Tensor, others: Tensor) -> bool:
 
 @torch.no_grad()
 def slow_motion(slow: Callable[[Tensor], Tensor], films: Tensor) -> Verdict:
-    """The frames 4 and 5 of films, made of the frames 3 and 6 alone."""
+    """The fifth and the sixth frame of films, made of the fourth and the seventh alone."""
     made = slow(films)
     if made is None:
         return UNTOUCHED
@@ -312,16 +312,16 @@ def slow_motion(slow: Callable[[Tensor], Tensor], films: Tensor) -> Verdict:
     hidden = torch.zeros_like(films)
     hidden[:, [3, 6]] = films[:, [3, 6]]
     if not torch.allclose(slow(hidden), made, atol=1e-3):
-        return "Look at the frames 3 and 6 alone."
+        return "Look at the fourth and the seventh frame alone."
     if torch.allclose(made[:, 0], made[:, 1]):
-        return "Both frames are the same. Frame 4 is nearer to frame 3 than frame 5 is."
+        return "Both frames are the same. The fifth is nearer to the fourth than the sixth is."
     level = _mean_psnr(made, true)
     if _mean_psnr(made.flip(1), true) > level:
-        return "Frames 4 and 5 are in the wrong order."
+        return "Your two frames are in the wrong order."
     first, last = films[:, 3], films[:, 6]
     faded = torch.stack([(2 * first + last) / 3, (first + 2 * last) / 3], 1)
     if not level > _mean_psnr(faded, true) + FADED:
-        return "No better than fading from frame 3 to frame 6. At what times were they taken?"
+        return "No better than fading from the first to the last. At what times were they taken?"
     return RIGHT
 
 

@@ -26,8 +26,8 @@ from eon_utils.notebook.sprites import (
 from eon_utils.training.history import to_uint8
 
 CLIPS = 8  # in a row, at most
-STRIP_FRAMES = 10  # of a clip, in a film strip
-STRIP_ROWS = 8  # about
+STRIP_FRAMES = 8  # of a clip, in a film strip
+STRIP_ROWS = 4  # about
 
 ROOM = PageRoom(width=900, square=280)
 
@@ -262,9 +262,9 @@ def _film_strip(
     strips = []
     for clip in range(min(count, max(1, STRIP_ROWS // len(rows)))):
         for index, (label, films) in enumerate(rows.items()):
-            name = ""
-            if index == 0:
-                name = titles[clip] if titles else label
+            name = titles[clip] if titles and index == 0 else ""
             lines = [label] if label and label != name else []
-            strips.append(FilmRow(name, list(films[clip, shown]), lines))
+            pictures = list(films[clip, shown])
+            apart = index == 0 and len(rows) > 1
+            strips.append(FilmRow(name, pictures, lines, apart))
     return film_strips(strips, shown, given, width)

@@ -37,6 +37,7 @@ WIDTHS = (160, 140, 120, 104, 88, 72, 64, 56, 48, 40, 32)
 
 # Of posters of photographs, in pixels.
 PHOTO_PAGE = 1020  # width
+PHOTO_ROWS = 4  # of one model, at most
 PHOTO_TOP = 34  # height of the titles
 PHOTO_LINE = 14  # height of a line of the text under the pictures
 PHOTO_FOOT = 12  # and of the room below it
@@ -55,7 +56,11 @@ GROUP_GAP = 10  # before a row with a name
 
 
 def poster(
-    named: dict[str, History], metric: str = "loss", axis: str = "step", values: bool = True
+    named: dict[str, History],
+    metric: str = "loss",
+    axis: str = "step",
+    values: bool = True,
+    titles: Sequence[str] = (),
 ) -> bytes:
     """The still picture of a scrubber.
 
@@ -64,14 +69,16 @@ def poster(
         metric: what the loss is called.
         axis: what the slider moves over.
         values: False leaves the values out, where the reader is to guess them.
+        titles: one a picture; they name the rows of photographs, where there is one model.
 
     Returns:
         A PNG or a JPEG: five steps, log-spaced, and the target; of films three steps under their
         target.
     """
-    film = is_film(next(iter(named.values())))
-    draw = _films_page if film else _photos_page
-    return still_page(lambda width: draw(named, metric if values else "", axis, width))
+    metric = metric if values else ""
+    if is_film(next(iter(named.values()))):
+        return still_page(lambda width: _films_page(named, metric, axis, width))
+    return still_page(lambda width: _photos_page(named, metric, axis, titles, width))
 
 
 def still_page(draw: Callable[[int], Image.Image]) -> bytes:
@@ -91,9 +98,9 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(file), size)
 
 
-def step_text(axis: str, step: int) -> str:
-    """A position of the slider as text, such as "step 1,200"."""
-    return f"{axis.removeprefix('training ')} {step:,}"
+def unit(axis: str) -> str:
+    """What the slider's positions are numbers of, such as "step"."""
+    return axis.removeprefix("training ")
 
 
 # --- photographs: a column a step ---
@@ -108,16 +115,16 @@ class _Column:
     lines: Sequence[str]  # under the pictures
 
 
-def _photos_page(named: dict[str, History], metric: str, axis: str, width: int) -> Image.Image:
+def _photos_page(
+    named: dict[str, History], metric: str, axis: str, titles: Sequence[str], width: int
+) -> Image.Image:
     """Without a metric it says no values."""
     runs = list(named.values())
     steps = _spread_steps(runs)
-    grid = _PhotoGrid(named, len(steps) + 1, width)
-    for index, (name, run) in enumerate(named.items()):
-        if len(runs) > 1:
-            grid.write_name(index, name)
+    grid = _PhotoGrid(named, unit(axis), titles, len(steps) + 1, width)
+    for index, run in enumerate(runs):
         for place, step in enumerate(steps):
-            column = _column_at(run, step, axis)
+            column = _column_at(run, step)
             grid.draw(index, place, column if metric else replace(column, lines=()))
         lines = [metric, "accuracy"] if metric and run.accuracy else [metric]
         grid.draw(index, len(steps), _Column("target", targets(run), lines))
@@ -134,24 +141,37 @@ def _spread_steps(runs: Sequence[History]) -> list[int]:
     return [longest.snapshot_steps[index] for index in sorted(shown)]
 
 
-def _column_at(run: History, step: int, axis: str) -> _Column:
+def _column_at(run: History, step: int) -> _Column:
     lines = [value_text(value_at(run.loss, step))]
     if run.accuracy:
         accuracy = value_at(run.accuracy, step) or 0
         lines.append(f"{100 * accuracy:.1f} %")
-    return _Column(step_text(axis, step), run.snapshots[last_snapshot(run, step)], lines)
+    return _Column(f"{step:,}", run.snapshots[last_snapshot(run, step)], lines)
 
 
 class _PhotoGrid:
-    """A page for photographs: a block of rows a model, a column a step."""
+    """A page for photographs: a block of rows a model, a column a step.
 
-    def __init__(self, named: dict[str, History], columns: int, width: int) -> None:
+    At the left stand what the steps are numbers of, and the models' names; of one model the titles
+    of its pictures.
+    """
+
+    def __init__(
+        self,
+        named: dict[str, History],
+        unit: str,
+        titles: Sequence[str],
+        columns: int,
+        width: int,
+    ) -> None:
         runs = list(named.values())
         count, tall, wide = targets(runs[0]).shape[:3]
-        self.rows = min(count, max(1, 3 // len(runs)))
-        self.left = 8
-        if len(runs) > 1:
-            self.left = 20 + max(int(font(15, True).getlength(name)) for name in named)
+        several = len(runs) > 1
+        self.rows = min(count, max(1, 3 // len(runs)) if several else PHOTO_ROWS)
+        names = list(named) if several else titles[: self.rows]
+        letters = font(15, True) if several else font(13)
+        widths = [font(13).getlength(unit), *map(letters.getlength, names)]
+        self.left = 20 + math.ceil(max(widths))
         room = (PHOTO_PAGE - self.left) // columns - PHOTO_GAP
         width = max(PHOTO_LEAST, min(width, room))
         self.cell = (width, max(1, round(width * tall / wide)))
@@ -161,11 +181,12 @@ class _PhotoGrid:
         right = self.left + columns * (width + PHOTO_GAP) + 2
         self.page = Image.new("RGB", (right, PHOTO_TOP + len(runs) * self.block), "white")
         self.pen = ImageDraw.Draw(self.page)
-
-    def write_name(self, model: int, name: str) -> None:
-        pictures = self.block - self.text - PHOTO_GAP
-        middle = PHOTO_TOP + model * self.block + pictures // 2
-        self.pen.text((self.left - 12, middle), name, DARK, font(15, True), anchor="rm")
+        self.pen.text((self.left - 12, 18), unit, GRAY, font(13), anchor="rm")
+        high = self.block if several else self.cell[1] + PHOTO_GAP  # of what has a name
+        pictures = high - (self.text if several else 0) - PHOTO_GAP
+        for index, name in enumerate(names):
+            middle = PHOTO_TOP + index * high + pictures // 2
+            self.pen.text((self.left - 12, middle), name, DARK, letters, anchor="rm")
 
     def draw(self, model: int, place: int, column: _Column) -> None:
         width, height = self.cell
@@ -207,14 +228,16 @@ class FilmRow:
     """A row of a film strip.
 
     Attributes:
-        name: where there is one, a group of rows begins here.
+        name: of a group of rows, which begins here.
         pictures: uint8 (H, W, 3) each; they end at the right.
         lines: further lines of text.
+        apart: whether a group begins here that has no name.
     """
 
     name: str
     pictures: Sequence[np.ndarray]
     lines: Sequence[str] = ()
+    apart: bool = False
     texts: list[tuple[str, bool]] = field(init=False)  # lines, and whether they are bold
 
     def __post_init__(self) -> None:
@@ -238,7 +261,7 @@ def _films_page(named: dict[str, History], metric: str, axis: str, width: int) -
             for place, index in enumerate(_film_snapshots(run, runs)):
                 step = run.snapshot_steps[index]
                 loss = value_text(value_at(run.loss, step))
-                lines = [step_text(axis, step)]
+                lines = [f"{unit(axis)} {step:,}"]
                 if metric:
                     lines.append(f"{metric} {loss}")
                 frames = list(run.snapshots[index][clip, ahead])
@@ -309,7 +332,8 @@ class _FilmPage:
         return len(self.frames) - len(row.pictures)
 
     def _gap(self, row: FilmRow) -> int:
-        return GROUP_GAP if row.name and row is not self.rows[0] else 0
+        begins = bool(row.name) or row.apart
+        return GROUP_GAP if begins and row is not self.rows[0] else 0
 
     def _cell(self, width: int) -> tuple[int, int]:
         """Width and height of a picture."""

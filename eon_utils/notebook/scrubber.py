@@ -138,7 +138,8 @@ def scrub(
     else:
         row = side_by_side(targets(runs[0])[: spec["pictures"]], tuple(spec["cell"]))
         state["targets"] = image_bytes(Image.fromarray(row), "WEBP", quality=90)
-    return Scrubber(poster=poster(named, metric, axis, not spec["guess"]), **state)
+    still = poster(named, metric, axis, not spec["guess"], titles)
+    return Scrubber(poster=still, **state)
 
 
 def _by_name(histories: dict[str, History] | History) -> dict[str, History]:

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from eon_utils.config import DATA, literal
 from eon_utils.notebook.figures import curves, panels
 from eon_utils.notebook.looks import looks_of
+from eon_utils.training.history import History
+from eon_utils.training.prior_scaling import Measured, by_size, by_videos, clips_seen
 
 Row = dict[str, Any]  # of a sweep's table: title of a column -> value
 Line = dict[Any, list[float]]  # value of a parameter -> what the runs with it measured
@@ -190,3 +192,42 @@ def _note(by_metric: dict[str, dict[str, Line]]) -> str:
     if most == 1:
         return "single runs"
     return f"line: mean of {of} seeds; band: one standard deviation up and down; dots: single runs"
+
+
+def learning_figure(recorded: History, scaling: Sequence[Measured]) -> Figure:
+    """What priors learnt about camera video: over a training, by their size, by their videos.
+
+    Args:
+        recorded: the training, as `read_recording` gives it.
+        scaling: shorter ones, as `read_scaling` gives them.
+
+    Returns:
+        Three panels of dB above optical flow. A logarithm has no zero, so that the untrained prior
+        stands at 2,000 clips.
+    """
+    seen = [max(count, 2000) / 1000 for count in clips_seen(recorded.snapshot_steps)]
+    sizes, videos = by_size(scaling), by_videos(scaling)
+    parameters = [one.parameters / 1e6 for one in sizes]
+    gains = {
+        "next": [one["next"] for one in recorded.measures],
+        "in between": [one["between"] for one in recorded.measures],
+    }
+    fig, axes = panels(["the shipped training", "five sizes", "more real video"], 3, (3.7, 3.4))
+    over = {
+        "thousand clips of training": (seen, gains),
+        "million parameters": (parameters, _gains(sizes)),
+        "files of real video": ([one.videos for one in videos], _gains(videos)),
+    }
+    for ax, (cause, (x, by_question)) in zip(axes, over.items(), strict=True):
+        ax.set_ylim(-0.5, 1.1)
+        series = {question: (x, levels) for question, levels in by_question.items()}
+        curves(series, cause, "", ax, log="x" if max(x) > 500 else "", marker="o")
+    axes[0].set_ylabel("PSNR above optical flow [dB]")
+    return fig
+
+
+def _gains(trainings: Sequence[Measured]) -> dict[str, list[float]]:
+    return {
+        "next": [one.next for one in trainings],
+        "in between": [one.between for one in trainings],
+    }

@@ -120,9 +120,9 @@ def fewest_frames(fewest: object, gains: Mapping[int, float]) -> None:
     measured: Series = {"V3": (list(gains), list(gains.values()))}
     fig, ax = _axes()
     ax.set_ylim(min(0, *gains.values()) - 1, max(0, *gains.values()) + 1)
-    curves(measured, "frames of context", "gain over copying [dB]", ax, marker="o")
+    curves(measured, "frames of context", "gain over copy last [dB]", ax, marker="o")
     ax.set_xticks(list(gains))
-    show(fig, "Gain over copying by the number of frames that a small V3 is given")
+    show(fig, "Gain over copy last by the number of frames that a small V3 is given")
 
 
 def train(model: FramePredictor, batches: Iterable[Tensor]) -> None:
@@ -136,11 +136,10 @@ def new_leaves(draw: Callable[[int], Tensor], held_out: Tensor, steps: int) -> N
     again = DeadLeaves(BATCH, held_out.shape[1], held_out.shape[-1], 0).stack()
     batches = {"the same clips again": lambda step: again, "yours": draw}
     levels: Series = {n: _learn(batch, held_out, steps) for n, batch in batches.items()}
+    copied = next_frame_psnr(copy_last, held_out)
+    levels["copy last"] = ([0, steps], [copied, copied])
     fig, ax = _axes()
     curves(levels, "training step", "PSNR on unseen leaves [dB]", ax, marker="o")
-    copied = next_frame_psnr(copy_last, held_out)
-    ax.axhline(copied, color="#777", lw=1, ls=":")
-    ax.text(0, copied, "copy last", va="bottom", color="#777", fontsize=9)
     show(fig, "PSNR on leaves never seen by training step, with your clips and with the same")
 
 
@@ -179,9 +178,9 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, clips: Tensor) -> 
 def slow_motion(slow: Callable[[Tensor], Tensor], films: Tensor) -> None:
     film = films[:1]
     yours = torch.cat([film[0, 3:4], slow(film)[0], film[0, 6:7]])
-    titles = ["frame 3", "yours", "yours", "frame 6"]
+    titles = ["fourth frame", "yours", "yours", "seventh frame"]
     fig = contact_sheet({"leaves": yours}, titles, against=film[0, 3:7])
-    show(fig, "Frames 3 to 6 of a film of leaves, with your two in the middle")
+    show(fig, "The fourth to the seventh frame of a film of leaves, with your two in the middle")
 
 
 def best_parts(winners: object, right_from: Callable[[str, slice], float], looks: slice) -> None:

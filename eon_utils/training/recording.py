@@ -24,7 +24,7 @@ from eon_utils.training.prior_score import FRAMES, MIDDLE, TASKS
 
 FILE = "prior_training.safetensors"
 SHOWN = ("digits", "leaves", "pans")  # sources of which a frame may be part of the project
-TITLES = tuple(f"{source}, {task}" for task in ("between", "next") for source in SHOWN)
+TITLES = tuple(f"{source} {task}" for task in ("in between", "next") for source in SHOWN)
 STATES = 32  # at most, of those that were judged
 CLIPS = 12  # of a source, of which one is shown
 LIVELY = 3  # the one that so many are livelier than

@@ -67,6 +67,7 @@ UNEVEN = 0.25  # share of the questions in between with one frame on each side
 WIDTH = 24  # channels at full size, of the shipped prior
 LEAST_WIDTH = 4
 LEARNT = ("all", "content")
+PARTS = (*LEARNT, "frames")  # what may be trained without a recipe
 LARGE_EVERY = 7  # steps: one of so many is of clips of twice the size
 NEW_WORLD = "real"  # the source of own videos, by its name
 
@@ -513,22 +514,33 @@ class PriorObjective(nn.Module):
 
     Args:
         prior: to train.
-        learn: "all", or "content": its content encoder alone.
+        learn: "all"; "frames": all but its content encoder; "content": that alone.
+
+    Raises:
+        ValueError: for another `learn`.
     """
 
     def __init__(self, prior: Prior, learn: str = "all") -> None:
         super().__init__()
+        if learn not in PARTS:
+            raise ValueError(f"learn={learn!r} must be one of {', '.join(PARTS)}")
         self.prior = prior
         self.contrast = ClipContrast(prior.content)
-        self.predicts = learn == "all"
+        self.predicts = learn != "content"
+        self.contrasts = learn != "frames"
         if not self.predicts:
             prior.net.requires_grad_(False)
+        if not self.contrasts:
+            prior.content.requires_grad_(False)
+            self.contrast.requires_grad_(False)
 
     def forward(self, clips: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Clips (N, T, 3, H, W) and the step -> the loss, and what a curve shows of it.
 
         That is the share of `prediction_loss`, or the loss of the content encoder alone.
         """
+        if not self.contrasts:
+            return prediction_loss(self.prior, clips, step)
         contrast = self.contrast(self.prior.content, clips, step)
         if not self.predicts:
             return contrast, contrast.detach()

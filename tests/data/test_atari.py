@@ -77,6 +77,8 @@ def test_the_games_of_a_split_take_turns(train, names, monkeypatch):
         games(3 * len(names), size=8, train=train)
     turns = [tuple(played[k : k + len(names)]) for k in range(0, len(played), len(names))]
     assert all(sorted(turn) == sorted(names) for turn in turns) and len(set(turns)) == 3
+    source = AtariGames(3 * len(names), size=8, train=train)
+    assert [source.game(index) for index in range(3 * len(names))] == played
 
 
 def test_every_game_moves(one_of_each):

@@ -494,7 +494,7 @@ def test_slow_motion():
         "": fill,
         "wrong order": lambda films: fill(films).flip(1),
         "Both frames are the same": lambda films: fill(films)[:, [0, 0]],
-        "frames 3 and 6 alone": lambda films: films[:, 4:6],
+        "fourth and the seventh frame alone": lambda films: films[:, 4:6],
         "No better than fading": lambda films: films[:, [3, 6]],
         "Two frames a film": lambda films: films[:, 3],
     }

@@ -6,7 +6,7 @@ import itertools
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.patches import Polygon
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from torch import nn
 
 import eon_utils as eon
@@ -184,6 +184,39 @@ def test_sheets_hold_one_column_a_source(count):
     assert fig.axes[0].get_ylabel() == "as arrows"
     notes = [ax.get_xlabel() for ax in contact.axes]
     assert notes[:count] == ["exact"] * count and notes[count:].count("exact") == min(2, count)
+
+
+def test_motions_have_a_scale_each():
+    flow = torch.zeros(2, 2, 24, 32)
+    flow[0, 0] = 4.0
+    flow[1, 1] = -0.5
+    fig = motion_sheet(torch.rand(2, 3, 24, 32), {"a": flow, "b": flow / 2}, ["fast", "slow"])
+    rendered(fig)
+    assert [ax.get_xlabel() for ax in fig.axes[6:8]] == ["rim: 4.0 px", "rim: 0.5 px"]
+    fast, slow = (fig.axes[3 + column].images[0].get_array() for column in (0, 1))
+    assert fast.std((0, 1)).max() < 1e-6 and not (fast == 1).all() and not (slow == 1).all()
+
+
+def test_errors_stand_below_the_target_with_their_psnr():
+    target = torch.rand(3, 3, 24, 32)
+    answers = {"half": (target + 0.5).clamp(0, 1), "right": target}
+    fig = eon.error_sheet(answers, target, ["x", "y", "z"], {"half": answers["half"]})
+    rendered(fig)
+    names = [ax.get_ylabel() for ax in fig.axes[:12:3]]
+    assert names == ["target", "half", "error of\nhalf", "error of\nright"]
+    assert all(ax.get_xlabel().endswith(" dB") for ax in fig.axes[6:9])
+    assert [ax.get_xlabel() for ax in fig.axes[9:12]] == ["exact"] * 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_strips_of_boxes_with_arrows():
+    fig = eon.strips([("a", "xy z", "note"), ("b", " x", "")], [((0, 0), (1, 1)), ((0, 0), (0, 3))])
+    rendered(fig)
+    ax = fig.axes[0]
+    assert sum(isinstance(patch, Rectangle) for patch in ax.patches) == 4
+    (across, bent) = (patch for patch in ax.patches if isinstance(patch, FancyArrowPatch))
+    assert across.get_path().vertices[-1, 1] > across.get_path().vertices[0, 1], "downwards"
+    assert bent.get_path().vertices[:, 1].min() < bent.get_path().vertices[0, 1], "over the boxes"
 
 
 def test_pictures_stand_above_maps():

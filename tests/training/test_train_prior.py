@@ -116,6 +116,19 @@ def test_every_kind_of_question_is_learnt(kind):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("learn", ["all", "frames", "content"])
+def test_what_is_not_learnt_stays(learn):
+    objective = train_prior.PriorObjective(untrained(), learn)
+    loss, _ = objective(MovingDigits(4, 7, 32).stack(), 0)
+    loss.backward()
+    parts = {"frames": objective.prior.net, "content": objective.prior.content}
+    for name, part in parts.items():
+        moved = any(parameter.grad is not None for parameter in part.parameters())
+        assert moved == (learn in ("all", name)), name
+    with pytest.raises(ValueError, match="learn='motion' must be one of all, content, frames"):
+        train_prior.PriorObjective(untrained(), "motion")
+
+
 @pytest.mark.parametrize("frames", [5, 6])
 def test_of_shorter_clips_it_asks_what_it_can(frames):
     clips = MovingDigits(2, frames, 32).stack()
