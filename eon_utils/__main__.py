@@ -17,9 +17,16 @@ from typing import TYPE_CHECKING, Any
 from eon_utils.config import PRESETS, ROOT, RUNS
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from eon_utils.course import sweep
 
 TRAINED = ("v2", "v3", "v4", "prior")
+# Options that shape a prior; the recipes of autoencoders are settled.
+OF_THE_PRIOR = (
+    *("videos", "mixture", "score", "start", "shards", "learn"),
+    *("steps", "batch", "size", "large_every", "width", "lr"),
+)
 
 REMEDIES = {  # of what the system says of a disk
     errno.EROFS: "choose another folder, or copy the course to where you may write",
@@ -33,6 +40,14 @@ EXAMPLES = """examples:
   python -m eon_utils run --only 02 -p images=my_pictures
   python -m eon_utils sweep 02 -p noise=0,0.25,0.5 -p seed=0..4 --preset smoke
   python -m eon_utils sweep --plot "V4 / silenced code" --over noise runs/sweep_<time>
+"""
+
+SEVERAL_DEVICES = """several devices, here eight of one machine; --batch counts all processes:
+  python -m eon_utils prior --devices 8 --batch 2048
+  torchrun --nproc-per-node 8 -m eon_utils prior --batch 2048
+  fabric run --devices 8 eon_utils/__main__.py prior --batch 2048
+Under torchrun, fabric run and srun leave --devices and --num-nodes out: the launcher's hold.
+fabric run takes --precision for itself, too. More: data/scaling.md.
 """
 
 
@@ -147,19 +162,52 @@ def train_weights(args: Namespace) -> int:
     check_writable(args.out, "--out")  # now, not after hours of training
     remedy = "copy the course to where you may write"
     check_writable(RUNS / "prior", "the folder of clips and checkpoints", remedy)
-    autoencoders = [name for name in names if name != "prior"]
-    if autoencoders:
-        from eon_utils.training import train_autoencoder
+    if "prior" not in names:
+        _check_of_autoencoders(args)
+    from eon_utils.training.processes import several_processes
 
-        train_autoencoder.train_all(autoencoders, args.seed, weights=args.out)
+    fabric = several_processes(args.devices, args.num_nodes, args.precision)
+    if not fabric.is_global_zero:
+        warnings.simplefilter("ignore")  # the first process gives the same ones
+    autoencoders = [name for name in names if name != "prior"]
+    if autoencoders and not _train_autoencoders(autoencoders, args, fabric):
+        return 0  # the first process says why
     if "prior" in names:
-        _train_prior(args)
+        _train_prior(args, fabric)
     return 0
 
 
-def _train_prior(args: Namespace) -> None:
+def _check_of_autoencoders(args: Namespace) -> None:
+    """Refuse what would be dropped in silence."""
+    usual = parser().parse_args(["prior"])
+    given = [name for name in OF_THE_PRIOR if getattr(args, name) != getattr(usual, name)]
+    if given:
+        options = ", ".join(_option(name) for name in given)
+        raise ValueError(f"autoencoders take no {options}; leave out what is of the prior alone")
+
+
+def _option(name: str) -> str:
+    return "--from" if name == "start" else f"--{name.replace('_', '-')}"
+
+
+def _train_autoencoders(names: Sequence[str], args: Namespace, fabric: Fabric) -> bool:
+    from eon_utils.training import train_autoencoder
+
+    return train_autoencoder.train_all(
+        names,
+        args.seed,
+        args.scale,
+        args.out,
+        fabric=fabric,
+        hours=args.hours,
+        resume=args.resume,
+    )
+
+
+def _train_prior(args: Namespace, fabric: Fabric) -> None:
     from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
+    from eon_utils.training.processes import precision_of
 
     words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")
     mixture = tuple(train_prior.parse_mixture(words).items()) if words else None
@@ -176,14 +224,11 @@ def _train_prior(args: Namespace) -> None:
         seed=args.seed,
         start=args.start,
         scale=args.scale,
-        precision=args.precision,
+        precision=precision_of(fabric),
         shards=args.shards,
         learn=args.learn,
     )
-    fabric = train_prior.several_processes(args.devices, args.num_nodes, args.precision)
     first = fabric.is_global_zero
-    if not first:
-        warnings.simplefilter("ignore")  # the first process gives the same ones
     recipe.check(fabric.world_size)
     if first and not args.videos and not args.shards:
         print(
@@ -240,8 +285,13 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[Namespace], int], text: str) -> Callable[..., Any]:
-        new = commands.add_parser(name, help=text, description=text)
+    def command(
+        name: str, run: Callable[[Namespace], int], text: str, epilog: str = ""
+    ) -> Callable[..., Any]:
+        raw = argparse.RawDescriptionHelpFormatter
+        new = commands.add_parser(
+            name, help=text, description=text, epilog=epilog, formatter_class=raw
+        )
         new.set_defaults(run_command=run)
         root_help = "where notebooks/ is (default: this course)"
         new.add_argument("--root", type=_path, default=ROOT, help=root_help)
@@ -284,7 +334,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=_path, help="where to (default: student/)")
 
     text = "train the prior, on videos of yours; or again what else ships"
-    add_prior_options(command("prior", train_weights, text))
+    add_prior_options(command("prior", train_weights, text, SEVERAL_DEVICES))
 
     text = "write clips into shards, from which trainings of any number of machines stream them"
     add = command("shards", make_shards, text)
@@ -358,7 +408,8 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--learn", default="all", metavar="all|content", help=text)
     text = "go on from the checkpoint of the same settings (default: yes)"
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help=text)
-    add("--hours", type=float, help="end after so long (default: the steps decide)")
+    text = "end a training after so long (default: the steps decide)"
+    add("--hours", type=float, help=text)
     add("--steps", type=int, default=400_000, help="updates at most (default: 400,000)")
     add("--batch", type=int, default=16, help="clips a step, of all processes (default: 16)")
     add("--size", type=int, default=64, help="side of the frames, times 16 pixels (default: 64)")
@@ -367,13 +418,12 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--width", type=int, default=24, help="channels at full size (default: 24)")
     add("--lr", type=float, default=5e-4, help="learning rate (default: 5e-4)")
     add("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
-    text = "share of the clips that are made and kept (default: 1)"
+    text = "share of the clips that are made and kept; of an autoencoder's pictures and steps"
     add("--scale", type=float, default=1.0, help=text)
-    text = "GPUs of a machine or, without any, processes (default: 1)"
-    add("--devices", type=int, default=1, help=text)
-    add("--num-nodes", type=int, default=1, help="machines (default: 1)")
-    text = "32-true (default) or bf16-mixed"
-    add("--precision", default="32-true", help=text)
+    text = "GPUs of a machine or, without any, processes (default: the launcher's, or 1)"
+    add("--devices", type=int, help=text)
+    add("--num-nodes", type=int, help="machines (default: the launcher's, or 1)")
+    add("--precision", help="32-true (default, without that of fabric run) or bf16-mixed")
 
 
 def pairs(
@@ -417,7 +467,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return args.run_command(args)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # of several processes one says it
+        rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+        if int(rank) == 0:  # of several processes one says it
             print(f"error: {_in_words(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -2,12 +2,14 @@
 
     python experiments/compare_ledgers.py data/ledger.json runs/gpu/course/ledger.json
 
-Prints a Markdown table: a line for each value that both runs have, with the device and the preset
-of each run in the head. The last column is the second value less the first.
+Prints a Markdown table: a line for each value that both runs have, with the preset and the device
+of each run in the head. The last column is the second value less the first; its head says what sets
+the two runs apart.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import common
@@ -23,27 +25,40 @@ def by_key(rows: list[Row]) -> dict[Key, Row]:
     return {(row["phase"], row["model"], row["metric"], row["unit"]): row for row in known}
 
 
-def title(rows: list[Row], path: Path) -> str:
-    """A run in a few words: "laptop, cpu".
+def facts(path: Path, rows: list[Row]) -> dict[str, str]:
+    """Preset and device of a run.
 
     Raises:
         ValueError: for a ledger without rows.
     """
     if not rows:
         raise ValueError(f"{path} holds no measured value; give the ledger.json of a run")
-    return f"{rows[0]['preset']}, {rows[0]['device']}"
+    return {what: ", ".join(sorted({row[what] for row in rows})) for what in ("preset", "device")}
+
+
+def head(first: dict[str, str], second: dict[str, str]) -> list[str]:
+    """Titles of the columns of two runs and of their difference, by the runs' facts."""
+    titles = [f"preset {facts['preset']}, device {facts['device']}" for facts in (first, second)]
+    apart = [what for what in first if first[what] != second[what]]
+    return [*titles, f"difference of {' and '.join(apart) or 'two runs alike'}"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = common.parser(__doc__)
+    options.add_argument("first", type=Path, help="ledger of a run, such as data/ledger.json")
+    options.add_argument("second", type=Path, help="ledger of another run")
+    return options
 
 
 def main() -> None:
     """Print the table."""
-    options = common.parser(__doc__)
-    options.add_argument("first", type=Path, help="ledger of a run, such as data/ledger.json")
-    options.add_argument("second", type=Path, help="ledger of another run")
-    args = options.parse_args()
-    ledgers = [read_ledger(path) for path in (args.first, args.second)]
-    titles = [title(rows, path) for rows, path in zip(ledgers, vars(args).values(), strict=True)]
+    args = parser().parse_args()
+    paths = (args.first, args.second)
+    ledgers = [read_ledger(path) for path in paths]
+    known = [facts(path, rows) for path, rows in zip(paths, ledgers, strict=True)]
     first, second = map(by_key, ledgers)
-    common.print_head("phase", "model", "metric", *titles, "difference")
+    common.print_head("phase", "model", "metric", *head(*known))
     for key in first:
         if key in second:
             phase, model, metric, unit = key

@@ -9,7 +9,8 @@ ways to compute the same would buy, in pairs of calls that take turns, so that w
 machine does hits both. Each measurement has a process of its own.
 
 Writes profile_sizes.csv, profile_shares.csv, profile_settings.csv and profile.png into the folder,
-and their tables into its scaling.md, if there is one. A quiet machine of two cores takes 8 minutes.
+and their tables into its scaling.md, if there is one. A quiet machine of two cores takes a quarter of
+an hour.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ import common
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from workloads import WORKS, Setting, Size, Work
@@ -44,6 +48,7 @@ FIGURE = "profile.png"
 PARTS = ("sizes", "shares", "settings")
 LEAST = 3  # calls in a measurement
 PAIRS = 5  # of calls, at least, to compare two settings
+DECADE = 10
 STEEP = 1.15  # a slope above it is a finding
 FITTED = 3  # largest sizes that a slope is fitted to
 MEBIBYTE = 2**20
@@ -64,7 +69,7 @@ class Axis(NamedTuple):
 SIDES = (64, 128, 256, 512)
 MADE = (8, 32, 128)
 AXES = {
-    "pixels": Axis(
+    "by pixels": Axis(
         "side",
         "side of a frame [pixels]",
         {
@@ -76,7 +81,7 @@ AXES = {
         },
         Size(batch=1),
     ),
-    "at once": Axis(
+    "by number at once": Axis(
         "batch",
         "pictures or clips at once",
         {
@@ -88,14 +93,16 @@ AXES = {
         },
         Size(),
     ),
-    "length": Axis(
+    "by length of clips": Axis(
         "frames",
         "frames of a clip",
         {"prior step": (7, 14, 28), "predict": (4, 16, 64), "features": (4, 16, 64)},
         Size(batch=2),
     ),
-    "clips made": Axis("batch", "clips made", dict.fromkeys(eon.SOURCES, MADE), Size(frames=5)),
-    "video": Axis("frames", "frames of a video", {"video": (100, 200, 400, 800)}, Size()),
+    "by clips made": Axis("batch", "clips made", dict.fromkeys(eon.SOURCES, MADE), Size(frames=5)),
+    "by length of video": Axis(
+        "frames", "frames of a video", {"video": (100, 200, 400, 800)}, Size()
+    ),
 }
 SHARES = {
     "02: V4 step": ("V4 step", Size(side=128, batch=3)),
@@ -177,16 +184,12 @@ def measure_share(work: str, size: list[int], seconds: float) -> Row:
         times.append(seconds_of(call))
     took = statistics.median(times)
     rate = counter.get_total_flops() / took
+    on_gpu = device().type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     for _ in range(2):  # the first time the profiler is slow itself
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        with profile(activities=activities) as profiled:
             whole = seconds_of(call)
-    spent = dict.fromkeys(KINDS, 0.0)
-    operations = 0
-    for event in profiled.key_averages():
-        name = event.key.lower()
-        kind = next(kind for kind, words in KINDS.items() if any(word in name for word in words))
-        spent[kind] += event.self_cpu_time_total / 1e6
-        operations += event.count
+    spent, operations = seconds_by_kind(profiled.key_averages(), on_gpu)
     between = max(whole - sum(spent.values()), 0)
     shares = {kind: round(100 * part / whole, 1) for kind, part in spent.items()}
     return {
@@ -197,6 +200,29 @@ def measure_share(work: str, size: list[int], seconds: float) -> Row:
         "GFLOP/s": rate / 1e9,
         "share of GEMM": round(100 * rate / gemm_rate(), 1),
     }
+
+
+def seconds_by_kind(events: Iterable[Any], on_gpu: bool) -> tuple[dict[str, float], int]:
+    """What each kind of operation took, and how many operations there were.
+
+    Args:
+        events: of the profiler, averaged by their names.
+        on_gpu: the time is that of the kernels which an operation launches, not that of launching
+            them; an operation that launches none, such as a view, does not count.
+    """
+    spent = dict.fromkeys(KINDS, 0.0)
+    operations = 0
+    for event in events:
+        if event.device_type != DeviceType.CPU:
+            continue  # a kernel: the operation that launches it has its time already
+        took = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        if on_gpu and not took:
+            continue
+        name = event.key.lower()
+        kind = next(kind for kind, words in KINDS.items() if any(word in name for word in words))
+        spent[kind] += took / 1e6
+        operations += event.count
+    return spent, operations
 
 
 def gemm_rate() -> float:
@@ -345,7 +371,7 @@ def lines_of(rows: Sequence[Row], axis: str, value: str) -> dict[str, Line]:
 
 def sizes_table(rows: Sequence[Row]) -> str:
     """Smallest and largest size of each work, and the slopes of time and memory."""
-    titles = ["what", "by", "from", "to", "seconds", "slope", "MiB", "slope of memory"]
+    titles = ["what", "grows", "from", "to", "seconds", "slope", "MiB", "slope of memory"]
     table = [titles]
     for axis in AXES:
         times = lines_of(rows, axis, "seconds")
@@ -416,20 +442,44 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Time and memory over size, both logarithmic, with the slopes at the largest sizes."""
     titles = []
     for axis in AXES:
-        titles += [f"time, by {axis}", f"memory, by {axis}"]
-    figure, axes = eon.panels(titles, size=(4.9, 2.7))
+        titles += [f"time, {axis}", f"memory, {axis}"]
+    figure, axes = eon.panels(titles, size=(5.6, 2.6))
     left = iter(axes)
     for name, axis in AXES.items():
         for value, unit in (("seconds", "seconds"), ("MiB", "MiB")):
             ax = next(left)
             lines = lines_of(rows, name, value)
-            series = {}
-            for work, line in lines.items():
-                series[f"{work} {line.slope:.2f}"] = (line.amount, line.values)
+            if not lines:
+                continue
+            series = {work: (line.amount, line.values) for work, line in lines.items()}
             title = axis.title if axis.field != "side" else "pixels of a frame"
-            eon.curves(series, title, unit, ax, log="xy", marker="o") if series else None
+            _show_as_flat(ax, list(lines.values()))
+            eon.curves(series, title, unit, ax, log="xy", marker="o")
+            for text in ax.texts:  # the names at the ends of the lines
+                text.set_text(f"{text.get_text()} {lines[text.get_text()].slope:.2f}")
+            _number_axes(ax, list(lines.values()))
     with whole_file(path) as partial:
-        figure.savefig(partial, format="png", dpi=92, facecolor="white")
+        figure.savefig(partial, format="png", dpi=92, facecolor="white", bbox_inches="tight")
+
+
+def _number_axes(ax: Axes, lines: Sequence[Line]) -> None:
+    """Plain numbers: at the sizes that were measured, and a few up the side."""
+    amounts = max((line.amount for line in lines), key=len)
+    ax.set_xticks(amounts, [f"{amount:,.0f}" for amount in amounts])
+    values = [value for line in lines for value in line.values]
+    few = max(values) / min(values) < DECADE**1.5
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _show_as_flat(ax: Axes, lines: Sequence[Line]) -> None:
+    """A decade up the side at least: what hardly grows shall look so."""
+    values = [value for line in lines for value in line.values]
+    if max(values) < DECADE * min(values):
+        middle = (min(values) * max(values)) ** 0.5
+        ax.set_ylim(middle / DECADE**0.5, middle * DECADE**0.5)
 
 
 def machine(threads: int) -> str:
@@ -456,7 +506,7 @@ def report(part: str, rows: list[Row], args: argparse.Namespace) -> None:
             partial.write_text(text, encoding="utf-8")
 
 
-def parse() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """The options."""
     options = common.parser(__doc__)
     options.add_argument("--threads", type=int, default=2, help="to compute with (2)")
@@ -468,12 +518,12 @@ def parse() -> argparse.Namespace:
     )
     options.add_argument("--out", type=Path, default=Path("data"), help="folder (data)")
     options.add_argument("--measure", help="one measurement, as JSON, in this process (none)")
-    return options.parse_args()
+    return options
 
 
 def main() -> None:
     """Measure, write, draw."""
-    args = parse()
+    args = parser().parse_args()
     if args.measure:
         obey(args.measure)
         return

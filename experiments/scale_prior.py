@@ -22,6 +22,7 @@ from eon_utils.data.video_clips import video_files
 from eon_utils.training import train_prior
 from eon_utils.training.prior_scaling import Measured, write_scaling
 from eon_utils.training.prior_score import TASKS, PriorScore
+from eon_utils.training.processes import PRECISIONS, several_processes
 
 
 class Variant(NamedTuple):
@@ -62,7 +63,7 @@ def train(variant: Variant, args: argparse.Namespace) -> tuple[train_prior.Prior
     )
     torch.manual_seed(args.seed)
     prior = train_prior.widened(variant.width)
-    fabric = train_prior.several_processes(precision=args.precision)
+    fabric = several_processes(precision=args.precision)
     run, trained = train_prior.train(
         prior, loader, args.steps, name="scaling", lr=args.lr, fabric=fabric
     )
@@ -96,7 +97,7 @@ def main() -> None:
     options.add_argument("--lr", type=float, default=5e-4, help="learning rate (5e-4)")
     options.add_argument("--loaders", type=int, default=0, help="processes that load clips (0)")
     options.add_argument(
-        "--precision", choices=train_prior.PRECISIONS, default="32-true", help="numbers (32-true)"
+        "--precision", choices=PRECISIONS, default="32-true", help="numbers (32-true)"
     )
     options.add_argument(
         "--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="trainings (all)"

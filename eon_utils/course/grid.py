@@ -1,4 +1,7 @@
-"""The grid of a sweep: every combination of the values that its parameters take."""
+"""The grid of a sweep: every combination of the values that its parameters take.
+
+Its folder notes the grid, and whatever killed the sweep, it can be read from there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eon_utils.config import ROOT
 from eon_utils.course.parameters import parameters, preset_table, refuse_unknown, settle, typed
+from eon_utils.data.files import whole_file
+
+ASKED = "sweep.json"  # in a sweep's folder: what it was asked for
 
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")  # 0..4
 # A value up to the next comma; those within quotes or brackets are part of it.
@@ -20,6 +27,13 @@ MOST = 10_000  # runs of one sweep
 LONGEST_NAME = 80  # characters of a run's folder
 
 Axes = dict[str, list[Any]]  # parameter -> its values
+
+
+class Sweep(NamedTuple):
+    """What a sweep was asked for."""
+
+    notebook: Path
+    axes: Axes
 
 
 class Job(NamedTuple):
@@ -138,3 +152,36 @@ def _folder(settings: Mapping[str, Any]) -> str:
         return name
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     return f"{name[:LONGEST_NAME]}-{digest[:8]}"
+
+
+# --- what is noted ---
+
+
+def write_asked(sweep: Sweep, out: Path) -> None:
+    """Note in a sweep's folder what it was asked for."""
+    text = json.dumps({"notebook": sweep.notebook.name, "axes": sweep.axes}, indent=1)
+    with whole_file(out / ASKED) as partial:
+        partial.write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_asked(out: Path, root: Path = ROOT) -> Sweep:
+    """What `write_asked` noted.
+
+    Raises:
+        ValueError: where there is no such note, or the course lacks the notebook that it names.
+    """
+    try:
+        noted = json.loads((out / ASKED).read_text(encoding="utf-8"))
+        sweep = Sweep(root / "notebooks" / noted["notebook"], dict(noted["axes"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "name the folder of one, such as runs/sweep_<time>"
+        raise ValueError(f"{out} is no folder of a sweep; {remedy}") from error
+    if not sweep.notebook.is_file():
+        folder = sweep.notebook.parent
+        raise ValueError(f"{out.name} ran {sweep.notebook.name}, no notebook of {folder}")
+    return sweep
+
+
+def in_words(axes: Axes) -> list[str]:
+    """Each parameter with its values, as "seed = 0, 1"."""
+    return [f"{name} = {', '.join(map(str, values))}" for name, values in axes.items()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nbformat import NotebookNode
 from sphinx.application import Sphinx
@@ -15,6 +17,7 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from eon_utils.config import REPOSITORY, ROOT
 from eon_utils.course.extension import STATIC, as_text
+from eon_utils.course.grid import in_words, read_asked
 from eon_utils.course.ledger import Row, dense_tables, duration, markdown_table, read_ledger
 from eon_utils.course.outputs import (
     count_claims,
@@ -60,6 +63,8 @@ THEME = {
     "search_bar_text": "Search",
 }
 FIGURES = "# Figures\n\nAll figures of the lessons, with what they show.\n"  # the list is added
+SWEEPS = "Each ran a notebook with every combination of some parameters' values."
+EXTRA = "extra"  # folder of the sources: what is in it becomes part of the site as it is
 LAUNCH = {
     "binderhub_url": "https://mybinder.org",
     "colab_url": "https://colab.research.google.com",
@@ -108,7 +113,7 @@ def site_settings() -> dict[str, Any]:
     if REPOSITORY:
         theme |= {"repository_url": REPOSITORY, "use_repository_button": True}
         theme |= {"launch_buttons": LAUNCH}
-    return SETTINGS | {"html_theme_options": theme}
+    return SETTINGS | {"html_theme_options": theme, "html_extra_path": [EXTRA]}
 
 
 def run_sphinx(
@@ -132,6 +137,7 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
     if widgets.is_dir():
         shutil.copytree(widgets, source / "notebooks" / FOLDER)
     (source / "covers").mkdir()
+    (source / EXTRA / "sweeps").mkdir(parents=True)
     cards = []
     titles = {}
     for path in notebooks:
@@ -147,6 +153,8 @@ def write_sources(source: Path, notebooks: Sequence[Path], rows: Sequence[Row], 
     (source / "figures.md").write_text(FIGURES, encoding="utf-8")
     committed = notebooks[0].parent == root / "notebooks"
     copy_pages(root, source, ("RESULTS.md", "GUIDE.md") if committed else ("GUIDE.md",))
+    with open(source / "results.md", "a", encoding="utf-8") as page:
+        page.write(sweeps(source, root))
     (source / "index.md").write_text(index(cards, rows, source), encoding="utf-8")
 
 
@@ -208,6 +216,30 @@ def results(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
         for table in tables:
             parts.append(markdown_table([[as_text(cell) for cell in line] for line in table]))
     return "\n\n".join(parts) + "\n"
+
+
+def sweeps(source: Path, root: Path) -> str:
+    """The section of the results that leads to sweeps: to notes in data/, and to pages in runs/.
+
+    Args:
+        source: of the site. The pages that sweeps in runs/ have are copied into it.
+        root: of the course.
+    """
+    lines = []
+    for note in sorted((source / "data").glob("*_sweep.md")):
+        title = note.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        lines.append(f"- [{as_text(title)}](data/{note.name})")
+    for page in sorted(root.glob("runs/*/index.html"), reverse=True):  # the newest first
+        name = page.parent.name
+        try:
+            sweep = read_asked(page.parent, root)
+        except ValueError:  # of something else
+            continue
+        shutil.copy(page, source / EXTRA / "sweeps" / f"{name}.html")
+        link = f'<a href="sweeps/{quote(name)}.html">{html.escape(name)}</a>'
+        what = as_text("; ".join(in_words(sweep.axes)))
+        lines.append(f"- {link}: {as_text(sweep.notebook.stem)}, {what}")
+    return "\n".join(["\n## Sweeps\n", SWEEPS, "", *lines, ""]) if lines else ""
 
 
 def index(cards: Sequence[str], rows: Sequence[Row], source: Path) -> str:

@@ -21,23 +21,15 @@ from tqdm import tqdm
 
 from eon_utils.config import ROOT
 from eon_utils.course import runner
-from eon_utils.course.grid import Axes, Job, combine, read_axes
-from eon_utils.course.sweep_run import asked_for, finished, run_one
-from eon_utils.data.files import alone_in, check_writable, whole_file
+from eon_utils.course.grid import Job, Sweep, combine, read_asked, read_axes, write_asked
+from eon_utils.course.sweep_run import asked_for, finished, is_sweep, run_one
+from eon_utils.data.files import alone_in, check_writable, in_use, name_some
 
 if TYPE_CHECKING:  # an extra of its own
     from distributed import Client, Future
 
-ASKED = "sweep.json"  # in a sweep's folder: what it was asked for
 PACKAGES = ("bokeh", "distributed", "pandas", "pyarrow")
 PATIENCE = 10  # seconds in which a scheduler must answer
-
-
-class Sweep(NamedTuple):
-    """What a sweep was asked for."""
-
-    notebook: Path
-    axes: Axes
 
 
 class Cluster(NamedTuple):
@@ -66,15 +58,19 @@ def start(
         The folder, and the exit status: 0, 1 when a run failed, 130 after Ctrl-C.
 
     Raises:
-        ValueError: for a value out of range, or options that do not fit; nothing has run then.
+        ValueError: for a value out of range, or options or workers that do not fit; nothing has
+            run then.
         FileExistsError: when `out` is in use.
         ConnectionError: when no scheduler answers.
     """
     cluster = check_cluster(cluster)
     jobs = combine(*sweep)
+    check_answers(cluster)
     out = (out or root / "runs" / time.strftime("sweep_%Y-%m-%d_%H-%M-%S")).resolve()
     runner.make_empty(out)
-    return out, _run_into(out, sweep, jobs, jobs, cluster)
+    write_asked(sweep, out)  # before all else, so that `resume` goes on from wherever it is killed
+    with alone_in(out):
+        return out, _run_into(out, sweep.notebook, jobs, jobs, cluster)
 
 
 def resume(
@@ -82,7 +78,8 @@ def resume(
 ) -> tuple[Path, int]:
     """Go on with a sweep that was stopped or killed.
 
-    Runs that ran through are kept; the others run, from their beginning.
+    Runs that ran through are kept, and known by their parameters; the others run, from their
+    beginning.
 
     Args:
         out: its folder.
@@ -104,39 +101,39 @@ def resume(
     sweep = sweep or noted
     if sweep.notebook != noted.notebook:
         raise ValueError(f"{out} is a sweep of {noted.notebook.stem}; give another --out")
-    jobs = combine(*sweep)
-    todo = []
-    for job in jobs:
-        _refuse_other_parameters(out / job.folder, sweep.notebook, job, root)
-        if not finished(out / job.folder, sweep.notebook):
-            todo.append(job)
+    jobs = _at_home(combine(*sweep), sweep, out, root)
+    todo = [job for job in jobs if not finished(out / job.folder, sweep.notebook)]
+    if todo:
+        check_answers(cluster)
     kept = len(jobs) - len(todo)
     if kept:
         print(f"Kept, because they ran through: {kept} of {_count(len(jobs), 'run')}")
-    return out, _run_into(out, sweep, jobs, todo, cluster)
+    with alone_in(out):
+        write_asked(sweep, out)
+        return out, _run_into(out, sweep.notebook, jobs, todo, cluster)
 
 
 def _run_into(
-    out: Path, sweep: Sweep, jobs: Sequence[Job], todo: Sequence[Job], cluster: Cluster
+    out: Path, notebook: Path, jobs: Sequence[Job], todo: Sequence[Job], cluster: Cluster
 ) -> int:
     """Run those of the jobs that are to do, and report on all; returns the exit status."""
-    from eon_utils.course import sweep_report  # draws, and so loads PyTorch: not for a refusal
-
     errors: dict[str, str] = {}
     interrupted = False
     if todo:
         try:
-            with alone_in(out), connect(cluster, len(todo)) as (client, threads):
-                write_asked(sweep, out)
-                print(f"{_count(len(todo), 'run')} of {sweep.notebook.stem}, into {out}")
-                futures = _submit(client, sweep.notebook, todo, out, threads, cluster.retries)
+            with connect(cluster, len(todo), out) as (client, threads):
+                print(f"{_count(len(todo), 'run')} of {notebook.stem}, into {out}")
+                futures = _submit(client, notebook, todo, out, threads, cluster.retries)
                 _wait(futures, errors)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the client has left, so the cluster dropped what it had queued
             interrupted = True
-    else:
-        write_asked(sweep, out)
-    failed = sweep_report.report(out, sweep.notebook, jobs, errors)
+    from eon_utils.course import sweep_report  # draws, and so loads PyTorch: not for a refusal
+
+    failed = sweep_report.report(out, notebook, jobs, errors)
     if interrupted:
+        running = [job.folder for job in todo if in_use(out / job.folder)]
+        if running:
+            print(f"\nStill running on the cluster, to their end: {name_some(running)}")
         print(f"\nTo go on: python -m eon_utils sweep --resume {out}")
         return 130
     return int(failed > 0)
@@ -147,7 +144,7 @@ def _submit(
     notebook: Path,
     jobs: Sequence[Job],
     out: Path,
-    threads: int,
+    threads: str,
     retries: int,
 ) -> dict[Future, str]:
     """Hand the jobs to a cluster; returns the folder's name of each."""
@@ -212,41 +209,42 @@ def ask(only: str, settings: Mapping[str, str], preset: str = "laptop", root: Pa
     return Sweep(notebooks[0], read_axes(notebooks[0], settings, preset))
 
 
-# --- what is noted ---
+# --- what is there ---
 
 
-def write_asked(sweep: Sweep, out: Path) -> None:
-    """Note in a sweep's folder what it was asked for."""
-    text = json.dumps({"notebook": sweep.notebook.name, "axes": sweep.axes}, indent=1)
-    with whole_file(out / ASKED) as partial:
-        partial.write_text(f"{text}\n", encoding="utf-8")
+def _at_home(jobs: Sequence[Job], sweep: Sweep, out: Path, root: Path) -> list[Job]:
+    """The jobs, each with the folder that holds its run already, if one does.
 
-
-def read_asked(out: Path, root: Path = ROOT) -> Sweep:
-    """What `write_asked` noted.
+    A run is known by its parameters. The name of its folder is no guide: it has those parameters
+    that had several values when the run began.
 
     Raises:
-        ValueError: where there is no such note, or the course lacks the notebook that it names.
+        ValueError: where a folder that a job would get holds another run.
     """
-    try:
-        noted = json.loads((out / ASKED).read_text(encoding="utf-8"))
-        sweep = Sweep(root / "notebooks" / noted["notebook"], dict(noted["axes"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "name the folder of one, such as runs/sweep_<time>"
-        raise ValueError(f"{out} is no folder of a sweep; {remedy}") from error
-    if not sweep.notebook.is_file():
-        folder = sweep.notebook.parent
-        raise ValueError(f"{out.name} ran {sweep.notebook.name}, no notebook of {folder}")
-    return sweep
+    homes: dict[str, str] = {}
+    for path in sorted(out.glob(f"*/{runner.ASKED}")):
+        try:
+            known = _known_by(runner.read_asked(path, root))
+        except ValueError:  # it has not begun
+            continue
+        if known not in homes or finished(path.parent, sweep.notebook):
+            homes[known] = path.parent.name
+    found = []
+    taken = set(homes.values())
+    for job in jobs:
+        home = homes.get(_known_by(asked_for(sweep.notebook, job)))
+        if not home and job.folder in taken:
+            remedy = "give another --out"
+            raise ValueError(f"{out / job.folder} holds a run with other parameters; {remedy}")
+        found.append(job._replace(folder=home or job.folder))
+    return found
 
 
-def _refuse_other_parameters(folder: Path, notebook: Path, job: Job, root: Path) -> None:
-    try:
-        noted = runner.read_asked(folder / runner.ASKED, root)
-    except ValueError:  # it has not begun
-        return
-    if noted != asked_for(notebook, job):
-        raise ValueError(f"{folder} holds a run with other parameters; give another --out")
+def _known_by(asked: runner.Asked) -> str:
+    """A text that is the same for the same run."""
+    jobs = [[notebook.name, values] for notebook, values in asked.jobs]
+    text = json.dumps([asked.preset, asked.whole, jobs])
+    return json.dumps(json.loads(text, parse_int=float), sort_keys=True)  # 0 and 0.0 are the same
 
 
 # --- where it runs ---
@@ -272,16 +270,24 @@ def check_cluster(cluster: Cluster | None) -> Cluster:
     return cluster
 
 
+def check_answers(cluster: Cluster) -> None:
+    """Raise a `ConnectionError` when no scheduler answers at the address, if there is one."""
+    if cluster.scheduler:
+        _client_of(cluster.scheduler).close()
+
+
 @contextmanager
-def connect(cluster: Cluster, runs: int) -> Iterator[tuple[Client, int]]:
-    """A client of a Dask cluster, and the threads for each run; 0 where its workers settle them.
+def connect(cluster: Cluster, runs: int, out: Path) -> Iterator[tuple[Client, str]]:
+    """A client of a Dask cluster, and the threads for each run; "" for those of its worker.
 
     Args:
         cluster: where to.
         runs: that wait; no more workers than these are started.
+        out: the sweep's folder.
 
     Raises:
         ConnectionError: when no scheduler answers.
+        ValueError: where workers lack the course, or see another folder than we do.
     """
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
@@ -289,12 +295,13 @@ def connect(cluster: Cluster, runs: int) -> Iterator[tuple[Client, int]]:
     if cluster.scheduler:
         with _client_of(cluster.scheduler) as client:
             there: Any = client.nthreads()
-            _announce(client, f"{_count(len(there), 'worker')} at {cluster.scheduler}")
-            yield client, 0
+            _check_workers(client, out)
+            waits = "" if there else ": runs wait until one comes"
+            _announce(client, f"{_count(len(there), 'worker')} at {cluster.scheduler}{waits}")
+            yield client, ""
         return
     workers = min(cluster.workers or CPU_COUNT, runs)
-    settled = os.environ.get("OMP_NUM_THREADS")
-    threads = 0 if settled else max(CPU_COUNT // workers, 1)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(CPU_COUNT // workers, 1))
     with (
         LocalCluster(
             n_workers=workers,
@@ -302,12 +309,24 @@ def connect(cluster: Cluster, runs: int) -> Iterator[tuple[Client, int]]:
             memory_limit=None,  # the memory is the kernels', which Dask does not watch
             dashboard_address="127.0.0.1:8787",
             silence_logs=logging.CRITICAL,  # what fails is told by us
-            env={"OMP_NUM_THREADS": settled or str(threads)},
         ) as local,
         Client(local) as client,
     ):
-        _announce(client, f"{_count(workers, 'worker')}, threads of each: {settled or threads}")
+        _announce(client, f"{_count(workers, 'worker')}, threads of each: {threads}")
         yield client, threads
+
+
+def _check_workers(client: Client, out: Path) -> None:
+    """Raise a `ValueError` where a worker can't do runs into this folder."""
+    try:
+        seen: Any = client.run(is_sweep, out)
+    except ImportError as error:
+        remedy = "install the course there as here"
+        raise ValueError(f"--scheduler: a worker lacks the course ({error}); {remedy}") from error
+    blind = [address for address, sees in seen.items() if not sees]
+    if blind:
+        remedy = "its workers must see the same folders; then go on with --resume"
+        raise ValueError(f"--scheduler: {name_some(blind)} sees no sweep in {out}; {remedy}")
 
 
 def _announce(client: Client, where: str) -> None:

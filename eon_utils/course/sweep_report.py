@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
 from eon_utils.course import runner
-from eon_utils.course.grid import Job
+from eon_utils.course.grid import ASKED, Job, in_words
 from eon_utils.course.outputs import checked_claims, ledger_rows
 from eon_utils.data.files import whole_file
 from eon_utils.notebook.sweeps import (
@@ -170,7 +170,7 @@ def plot(out: Path, values: Sequence[str], over: str = "") -> Path:
     Raises:
         ValueError: for a name that the sweep has not, or a folder without its table.
     """
-    if not (out / TABLE).is_file() or not (out / "sweep.json").is_file():
+    if not (out / TABLE).is_file() or not (out / ASKED).is_file():
         raise ValueError(f"{out} has no {TABLE}; name the folder of a sweep that has ended")
     table = read_sweep(out / TABLE)
     over = over or parameter_over(table) or "seed"
@@ -198,12 +198,9 @@ def build_page(out: Path) -> None:
     from pandas import DataFrame
 
     rows = read_sweep(out / TABLE)
-    noted = json.loads((out / "sweep.json").read_text(encoding="utf-8"))
+    noted = json.loads((out / ASKED).read_text(encoding="utf-8"))
     title = f"Sweep of {Path(noted['notebook']).stem}"
-    axes = []
-    for name, values in noted["axes"].items():
-        text = f"{name} = {', '.join(map(str, values))}"
-        axes.append(f"<code>{html.escape(text)}</code>")
+    axes = [f"<code>{html.escape(text)}</code>" for text in in_words(noted["axes"])]
     ok = sum(row[STATUS] == "ok" for row in rows)
     summary = f"{ok} of {len(rows)} runs are ok. {'; '.join(axes)}"
     parts = [_figure_html(path) for path in sorted((out / FIGURES).glob("*.png"))]

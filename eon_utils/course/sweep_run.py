@@ -6,42 +6,71 @@ import io
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NoReturn
 
 from eon_utils.course import runner
-from eon_utils.course.grid import Job
+from eon_utils.course.grid import ASKED, Job
 from eon_utils.course.ledger import read_ledger, write_ledger
+from eon_utils.data.files import alone_in
 
 one_at_a_time = threading.Lock()  # the environment and the log belong to a whole process
+BUSY = 1  # seconds after which a run looks for another worker
+# Dask sets all of them to 1, and PyTorch heeds the smallest.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class RunFailedError(Exception):
     """A run failed; its folder says how far it came."""
 
 
-def run_one(notebook: Path, job: Job, folder: Path, threads: int) -> None:
-    """Run a notebook into a folder. A worker does this.
+def run_one(notebook: Path, job: Job, folder: Path, threads: str) -> None:
+    """Run a notebook into a folder. A worker does this, and does one run at a time.
 
     Args:
         notebook: its path.
         job: its parameters.
         folder: where to; it may hold an earlier try. What ran through is not run again.
-        threads: of its kernel; 0: as the worker's environment says.
+        threads: of its kernel; "": as many as the worker has.
 
     Raises:
         RunFailedError: when the notebook failed.
+        FolderInUseError: while another worker runs it, as one that its sweep has left.
     """
-    if finished(folder, notebook):  # the cluster lost a worker, and what its runs had returned
-        return
+    if not one_at_a_time.acquire(blocking=False):
+        _go_elsewhere()
+    try:
+        with alone_in(folder):
+            # The cluster may have lost a worker, and with it what its runs had returned.
+            if not finished(folder, notebook):
+                _run_into(folder, notebook, job, threads or _threads_of_worker())
+    finally:
+        one_at_a_time.release()
+
+
+def _go_elsewhere() -> NoReturn:
+    """Give a run of a busy worker back to the scheduler, which may know an idle one."""
+    from distributed import Reschedule
+
+    time.sleep(BUSY)
+    raise Reschedule
+
+
+def _threads_of_worker() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().state.nthreads)
+
+
+def _run_into(folder: Path, notebook: Path, job: Job, threads: str) -> None:
     variables = {"EON_CLAIMS": "1", "EON_CHECKPOINTS": str(folder / "checkpoints")}
-    if threads:
-        variables["OMP_NUM_THREADS"] = str(threads)
+    variables |= dict.fromkeys(THREADS, threads)
     asked = asked_for(notebook, job)
-    folder.mkdir(parents=True, exist_ok=True)
     runner.write_asked(asked, folder / runner.ASKED)
-    with one_at_a_time, _environment(variables), _quiet(), runner.log_file(folder / "log.txt"):
+    with _environment(variables), _quiet(), runner.log_file(folder / "log.txt"):
         runner.use_own_kernel()
         nb = runner.execute(notebook, folder / notebook.name, job.values)
         rows = runner.measured(nb, notebook.name[:2], asked.preset, job.values)
@@ -82,3 +111,8 @@ def finished(folder: Path, notebook: Path) -> bool:
     except ValueError:
         return False
     return bool(rows) and runner.ran_through(folder / notebook.name) is not None
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether this is the folder of a sweep, as seen from here."""
+    return (folder / ASKED).is_file()

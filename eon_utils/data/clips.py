@@ -22,7 +22,7 @@ from torch.utils.data import (
 )
 
 from eon_utils.data.augment import augment
-from eon_utils.data.files import check_room, reserved_array, whole_file
+from eon_utils.data.files import check_room, in_turn, reserved_array, whole_file
 from eon_utils.threads import usable_cores
 
 CACHE_BATCH = 50  # clips that a worker makes at a time
@@ -142,16 +142,22 @@ class CachedClips(Dataset[Tensor]):
         settings = hashlib.sha256(repr(source).encode()).hexdigest()[:12]
         file = folder / f"{source.name}_{len(source)}_{source.size}_{settings}.npy"
         if not file.exists():
-            what = f"the cache of {len(source):,} {source.name} clips"
-            check_room(folder, math.prod(shape), what)
-            with whole_file(file) as partial:
-                clips = reserved_array(partial, shape, what)
-                self._make(clips, workers)
-                clips.flush()
+            with in_turn(file):
+                self._write(file, shape, workers)
         self.clips = np.load(file, mmap_mode="r")
 
     def __repr__(self) -> str:
         return f"CachedClips({self.source!r})"
+
+    def _write(self, file: Path, shape: tuple[int, ...], workers: int | None) -> None:
+        if file.exists():  # another process has made it meanwhile
+            return
+        what = f"the cache of {len(self.source):,} {self.name} clips"
+        check_room(file.parent, math.prod(shape), what)
+        with whole_file(file) as partial:
+            clips = reserved_array(partial, shape, what)
+            self._make(clips, workers)
+            clips.flush()
 
     def _make(self, clips: np.ndarray, workers: int | None) -> None:
         if workers is None:
@@ -267,6 +273,12 @@ def check_whole(parameter: str, value: object, least: int) -> None:
     """Raise a ValueError that names the parameter where its value is not whole or below `least`."""
     if not isinstance(value, Integral) or int(value) < least:
         raise ValueError(f"{parameter}={value!r} must be a whole number, at least {least}")
+
+
+def check_positive(parameter: str, value: float | None) -> None:
+    """Raise a ValueError that names the parameter where its value is not above 0; None passes."""
+    if value is not None and not 0 < value < float("inf"):
+        raise ValueError(f"{parameter}={value} must be greater than 0")
 
 
 def _source_weights(

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -142,13 +142,39 @@ def alone_in(folder: Path, name: str = "") -> Iterator[None]:
     Raises:
         FolderInUseError: where another process does.
     """
-    lock = FileLock(folder / f".{name or 'work'}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_lock(folder / f".{name or 'work'}.lock", wait=False))
+        except Timeout as error:
+            remedy = "wait for it, or stop it"
+            raise FolderInUseError(f"another process works in {folder}; {remedy}") from error
+        yield
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """While this goes on, other processes that make the same file wait; then they find it there.
+
+    Args:
+        path: of the file. Look again for it in here: another process may have made it meanwhile.
+    """
+    with _lock(path.with_name(f".{path.name}.lock"), wait=True):
+        yield
+
+
+@contextmanager
+def _lock(path: Path, wait: bool) -> Iterator[None]:
+    """Hold a lock file; its folder is made. One that is killed leaves it free.
+
+    Raises:
+        Timeout: where another process holds it, unless this one waits.
+    """
+    lock = FileLock(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        remedy = "wait for it, or stop it"
-        raise FolderInUseError(f"another process works in {folder}; {remedy}") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=wait)
+    except Timeout:
+        raise
     except (OSError, NotImplementedError):  # a file system without locks must not end the work
         yield
         return
@@ -156,8 +182,19 @@ def alone_in(folder: Path, name: str = "") -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # an empty folder is empty again
-            Path(lock.lock_file).unlink()
+            path.unlink()
         lock.release()
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process works in a folder, by `alone_in`."""
+    if not folder.is_dir():
+        return False
+    try:
+        with alone_in(folder):
+            return False
+    except FolderInUseError:
+        return True
 
 
 def check_writable(folder: Path, parameter: str, remedy: str = "choose another folder") -> None:

@@ -26,6 +26,7 @@ from eon_utils.data.files import (
     check_room,
     check_writable,
     give_back,
+    in_turn,
     list_files,
     name_some,
     reserved_array,
@@ -351,7 +352,9 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
             if length < frames:
                 raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
             pictures = whole if length <= most else in_part
-            _keep(file, pictures, _kept(length, most))
+            with in_turn(pictures):
+                if not _is_kept(pictures):  # another process may have kept it meanwhile
+                    _keep(file, pictures, _kept(length, most))
     index = json.loads(_index_of(pictures).read_text())
     runs = tuple(run for run in _runs(index) if len(run.frames) >= frames)
     if not runs:

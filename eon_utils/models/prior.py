@@ -320,7 +320,9 @@ class Prior(nn.Module):
         return torch.cat([motion, self._looks(clips)], 1)
 
     def _looks(self, clips: Tensor) -> Tensor:
-        _, maxima = self.content(clips.flatten(0, 1)).chunk(2, 1)  # (N * T, 128)
+        frames = clips.flatten(0, 1)[:, None]  # (N * T, 1, 3, H, W)
+        described = _in_parts(lambda some: self.content(some[:, 0]), frames)
+        _, maxima = described.chunk(2, 1)  # (N * T, 128)
         return maxima.unflatten(0, clips.shape[:2]).mean(1)
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:

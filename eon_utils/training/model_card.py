@@ -16,10 +16,11 @@ from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_clips import video_files
 from eon_utils.evaluation.baselines import FRAME_BASELINES
 from eon_utils.evaluation.metrics import accuracy, next_frame_psnr, psnr, ssim
-from eon_utils.models.pca_autoencoder import Autoencoder, load_autoencoder
+from eon_utils.models.pca_autoencoder import load_autoencoder
 from eon_utils.models.prior import load_prior
 from eon_utils.training.history import History
 from eon_utils.training.prior_score import PER_FILE, file_rows
+from eon_utils.training.processes import machine, precision_of
 from eon_utils.training.run import TrainingRun
 
 PIXELS = 64  # side of the pictures that a card judges by
@@ -253,8 +254,7 @@ def autoencoder_card(
         row += [f"{value:.2f}" for value in decibels.tolist()]
         rows.append(row)
     table = markdown_table(["numbers", "mean", "accuracy", *HELD_OUT_PHOTOS], rows)
-    model = run.module
-    assert isinstance(model, Autoencoder)
+    model = load_autoencoder(channels=code_sizes[0], path=path)
     bases = model.local_pca.bases
     learnt = sum(parameter.numel() for parameter in model.parameters())
     skips = ""
@@ -265,6 +265,8 @@ def autoencoder_card(
         after = ", on top of v2"
     megabytes = path.stat().st_size / 1e6
     minutes = run.history.spent / 60
+    precision = precision_of(run.fabric)
+    half = "" if precision == "32-true" else f" in {precision}"
     return f"""# autoencoder_{name}
 
 `eon_utils.load_autoencoder("{name}")`: {megabytes:.1f} MB, half precision, safetensors.
@@ -278,8 +280,8 @@ reconstructs.{skips} Code: k numbers for each cell of 8x8 pixels, of which one, 
 
 **Trained on** dead leaves (`eon_utils.dead_leaves_images`) and crops of the photographs
 {", ".join(TRAINING_PHOTOS)}, all 64x64:
-{run.done:,} steps of {batch} pictures, {minutes:.0f} minutes{after}. `make prior ONLY=v2,v3,v4`
-does it again, from nothing.
+{run.done:,} steps of {batch} pictures, {minutes:.0f} minutes on {machine(run.fabric)}{half}{after}.
+`make prior ONLY=v2,v3,v4` does it again, from nothing.
 
 **Photographs never trained on**, 64x64, centre crops; PSNR in dB:
 

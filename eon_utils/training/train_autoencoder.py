@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from eon_utils.config import RUNS, device, seed_everything
 from eon_utils.data.augment import turn
+from eon_utils.data.clips import check_positive, check_whole
 from eon_utils.data.dead_leaves_images import dead_leaves_images
-from eon_utils.data.files import check_room, whole_tensors
+from eon_utils.data.files import check_room, in_turn, whole_tensors
 from eon_utils.data.photos import random_crops
 from eon_utils.models.pca_autoencoder import (
     CODE_SIZES,
@@ -27,6 +29,7 @@ from eon_utils.models.pca_autoencoder import (
 )
 from eon_utils.models.weight_files import WEIGHTS, write_with_card
 from eon_utils.training.model_card import autoencoder_card
+from eon_utils.training.processes import check_same_step, launch, several_processes
 from eon_utils.training.run import TrainingRun
 from eon_utils.training.train_prior import log_error
 
@@ -52,6 +55,8 @@ SHIPPED: dict[str, tuple[dict[str, Any], list[int], int]] = {  # design, code si
 def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
     """The fitted local PCA and the training set, kept for a run that is interrupted.
 
+    Of several processes one makes them, and the others wait for it.
+
     Args:
         folder: where they are kept (1.1 GB at full scale).
         seed: of pictures and fit.
@@ -62,11 +67,17 @@ def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
         reconstructs of them with each of `CODE_SIZES`; beside them its "bases".
     """
     file = folder / f"training_set_{seed}_{scale:g}.safetensors"
-    if file.exists():
-        return load_file(file)
+    if not file.exists():
+        with in_turn(file):
+            if not file.exists():  # another process may have made it meanwhile
+                _make_training_set(file, seed, scale)
+    return load_file(file)
+
+
+def _make_training_set(file: Path, seed: int, scale: float) -> None:
     counts = round(SCENES * scale), round(CROPS * scale)
     each = 3 * PIXELS**2 * (1 + len(CODE_SIZES))  # bytes kept of a picture
-    check_room(folder, sum(counts) * each, "the training pictures")
+    check_room(file.parent, sum(counts) * each, "the training pictures")
     scenes = dead_leaves_images(counts[0], seed=seed)
     crops = random_crops(counts[1], seed=seed)
     images = torch.cat([_to_bytes(scenes), _to_bytes(crops)])
@@ -81,7 +92,6 @@ def prepare(folder: Path, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
     result = {"images": images, "rough": rough, "bases": model.local_pca.bases.cpu()}
     with whole_tensors(file) as partial:
         save_file(result, partial)
-    return result
 
 
 def _to_bytes(images: Tensor) -> Tensor:
@@ -158,20 +168,49 @@ def build(name: str, data: Mapping[str, Tensor], weights: Path) -> Autoencoder:
     return model.to(memory_format=torch.channels_last)  # a third faster on CPU
 
 
-def train(
-    name: str, data: Mapping[str, Tensor], folder: Path, seed: int, scale: float, weights: Path
-) -> TrainingRun:
-    """Train one of `SHIPPED` and save it with its card; goes on from its checkpoint.
+class RefinementObjective(nn.Module):
+    """An autoencoder and its loss as one module, so that several processes can share the work."""
 
-    Raises:
-        RuntimeError: when the training was stopped or diverged; nothing is saved then.
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, rough: Tensor, row: Tensor, images: Tensor) -> Tensor:
+        """A batch of `RefinementPairs` -> the loss, a scalar."""
+        model = self.autoencoder
+        skips = None if model.skip_encoder is None else model.skips(images)
+        return log_error(model.refine(rough, row, skips), images)
+
+
+def train(
+    name: str,
+    data: Mapping[str, Tensor],
+    folder: Path,
+    seed: int,
+    scale: float,
+    weights: Path,
+    *,
+    fabric: Fabric,
+    **settings: Any,  # noqa: ANN401
+) -> TrainingRun:
+    """Train one of `SHIPPED` and save it with its card, if its training came to its end.
+
+    Args:
+        name: of `SHIPPED`.
+        data: as `prepare` gives it.
+        folder: of the checkpoint.
+        seed: of weights and draws.
+        scale: share of the steps.
+        weights: folder for weights and card.
+        fabric: of `several_processes`, launched.
+        settings: what else `TrainingRun` takes.
     """
     design, code_sizes, steps = SHIPPED[name]
     steps = max(round(steps * scale), 1)
     torch.manual_seed(seed)
     model = build(name, data, weights)
     run = TrainingRun(
-        model,
+        RefinementObjective(model),
         steps,
         name=f"autoencoder_{name}_{seed}_{scale:g}",
         optimizer=torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.99), fused=True),
@@ -179,23 +218,24 @@ def train(
         cooldown=0.6,
         clip_norm=0.5,  # without: diverged after 570 steps
         folder=folder,
-        resume=True,
+        fabric=fabric,
+        **settings,
     )
-    loader = DataLoader(RefinementPairs(data, code_sizes, steps * BATCH, seed), BATCH)
-    for _, (rough, row, images) in run.batches(loader):
-        skips = None if model.skip_encoder is None else model.skips(images)
-        run.step(log_error(model.refine(rough, row, skips), images))
-    if run.status != "finished":
-        raise RuntimeError(
-            f"{name}: {run.status}, so nothing was saved; the same command goes on from the"
-            " checkpoint"
+    check_same_step(run)
+    if fabric.global_rank:  # skips of other pictures get other noise
+        own = np.random.SeedSequence((seed, fabric.global_rank, run.done))
+        torch.manual_seed(int(own.generate_state(1)[0]))
+    pairs = RefinementPairs(data, code_sizes, steps * BATCH, seed)
+    for _, batch in run.batches(DataLoader(pairs, BATCH // fabric.world_size)):
+        run.step(run(*batch))
+    if run.status == "finished" and fabric.is_global_zero:
+        path = weights / f"autoencoder_{name}.safetensors"
+        write_with_card(
+            path,
+            lambda new: save_autoencoder(model.eval(), new, code_sizes, seed=seed, steps=run.done),
+            lambda new, sha256: autoencoder_card(name, new, sha256, run, code_sizes, design, BATCH),
         )
-    path = weights / f"autoencoder_{name}.safetensors"
-    write_with_card(
-        path,
-        lambda new: save_autoencoder(model.eval(), new, code_sizes, seed=seed, steps=run.done),
-        lambda new, sha256: autoencoder_card(name, new, sha256, run, code_sizes, design, BATCH),
-    )
+    fabric.barrier()  # the next one may begin with what this one has learnt
     return run
 
 
@@ -204,7 +244,11 @@ def train_all(
     seed: int = 0,
     scale: float = 1.0,
     weights: Path = WEIGHTS,
-) -> None:
+    *,
+    fabric: Fabric | None = None,
+    hours: float | None = None,
+    resume: bool = True,
+) -> bool:
     """Train and save autoencoders, in order. What was interrupted goes on.
 
     Two CPU cores need an hour for all of them.
@@ -214,16 +258,56 @@ def train_all(
         seed: of everything that is drawn.
         scale: shortens everything, for a test.
         weights: where the files go.
+        fabric: of `several_processes`, which is launched here; None: one device.
+        hours: of each training at most; None: its steps decide.
+        resume: go on from the checkpoint of the same name, seed and scale, if there is one.
+
+    Returns:
+        Whether all were trained. Where not, the first process raises, and the others return.
 
     Raises:
-        RuntimeError: when a training was stopped or diverged.
+        ValueError: for a number out of range, and for processes that can't share a batch evenly.
+        RuntimeError: when a training was stopped or diverged; that one is not saved.
     """
+    fabric = fabric or several_processes()
+    check_whole("seed", seed, 0)
+    check_positive("scale", scale)
+    check_positive("hours", hours)
+    if BATCH % fabric.world_size:
+        raise ValueError(
+            f"{fabric.world_size} processes can't share the {BATCH} pictures of a step evenly;"
+            " take as many as divide it"
+        )
     seed_everything(seed)
     folder = RUNS / "prior"
     start = time.monotonic()
     data = prepare(folder, seed, scale)
-    print(f"training set ready after {time.monotonic() - start:.0f} s", flush=True)
+    launch(fabric)
+    _say(fabric, f"training set ready after {time.monotonic() - start:.0f} s")
     for name in names:
-        train(name, data, folder, seed, scale, weights)
+        run = train(
+            name,
+            data,
+            folder,
+            seed,
+            scale,
+            weights,
+            fabric=fabric,
+            seconds=3600 * hours if hours else None,
+            resume=resume,
+        )
+        if run.status != "finished":
+            if not fabric.is_global_zero:
+                return False  # when others fail, the first one is ended before it has said why
+            raise RuntimeError(
+                f"{name}: {run.status}, so it was not saved; the same command goes on from the"
+                " checkpoint"
+            )
         minutes = (time.monotonic() - start) / 60
-        print(f"{name}: saved after {minutes:.1f} minutes in all", flush=True)
+        _say(fabric, f"{name}: saved after {minutes:.1f} minutes in all")
+    return True
+
+
+def _say(fabric: Fabric, text: str) -> None:
+    if fabric.is_global_zero:
+        print(text, flush=True)

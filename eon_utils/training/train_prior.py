@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,13 +14,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eon_utils.config import RUNS, device
-from eon_utils.data.clips import CachedClips, ClipSource, Interleaved, Mixture, check_whole
+from eon_utils.data.clips import (
+    CachedClips,
+    ClipSource,
+    Interleaved,
+    Mixture,
+    check_positive,
+    check_whole,
+)
 from eon_utils.data.files import whole_file
 from eon_utils.data.shards import (
     INDEX,
@@ -44,6 +46,7 @@ from eon_utils.training.clip_contrast import ClipContrast
 from eon_utils.training.history import History
 from eon_utils.training.model_card import prior_card
 from eon_utils.training.prior_score import PriorScore
+from eon_utils.training.processes import check_same_step, launch, machine, several_processes
 from eon_utils.training.run import TrainingRun
 
 CLIPS_PER_WEIGHT = 5_000  # kept of a source that is slow to make, for each unit of its weight
@@ -63,7 +66,6 @@ UNEVEN = 0.25  # share of the questions in between with one frame on each side
 WIDTH = 24  # channels at full size, of the shipped prior
 LEAST_WIDTH = 4
 LEARNT = ("all", "content")
-PRECISIONS = ("32-true", "bf16-mixed")
 LARGE_EVERY = 7  # steps: one of so many is of clips of twice the size
 NEW_WORLD = "real"  # the source of own videos, by its name
 
@@ -196,9 +198,7 @@ class Recipe:
         if self.batch % processes:
             raise ValueError(f"batch={self.batch} must be a multiple of {processes}, the processes")
         for name in ("hours", "lr", "scale"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name}={value} must be greater than 0")
+            check_positive(name, getattr(self, name))
         if self.learn not in LEARNT:
             raise ValueError(f"learn={self.learn!r} must be one of {', '.join(LEARNT)}")
         if self.learn == "content" and not self.start:
@@ -584,6 +584,7 @@ def train(
         The run, and the prior with averaged weights, in `eval` mode.
     """
     run = prior_run(prior, steps, **settings)
+    check_same_step(run)
     for step, batch in run.batches(clips):
         loss, share = run(batch, step)
         run.step(loss, logged=share)
@@ -616,47 +617,6 @@ def first_weights(recipe: Recipe) -> Prior:
         return widened(recipe.width)
     known = load_prior(recipe.start_file())
     return known.requires_grad_(True).train()
-
-
-class WholeInputs(MixedPrecision):
-    """Convolutions in half precision; what comes in stays as it is.
-
-    Fabric's own rounds clips to eight bits of mantissa, and least squares with them.
-    """
-
-    def convert_input(self, data: Any) -> Any:  # noqa: ANN401
-        """As they are."""
-        return data
-
-
-def several_processes(devices: int = 1, num_nodes: int = 1, precision: str = "32-true") -> Fabric:
-    """What runs a training on several devices or nodes, or in another precision; not yet launched.
-
-    Args:
-        devices: of each node: GPUs or, where there are none, processes on the CPU.
-        num_nodes: machines.
-        precision: "32-true" or "bf16-mixed".
-
-    Raises:
-        ValueError: for another precision, a number below 1, or more GPUs than there are.
-    """
-    check_whole("devices", devices, 1)
-    check_whole("num_nodes", num_nodes, 1)
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} must be one of {', '.join(PRECISIONS)}")
-    on_gpu = device().type == "cuda"
-    if on_gpu and devices > torch.cuda.device_count():
-        raise ValueError(f"devices={devices}, but this machine has {torch.cuda.device_count()}")
-    if not on_gpu and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(usable_cores() // devices, 1))
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    settings: dict[str, Any] = {"precision": precision}
-    if precision != "32-true":
-        settings = {"plugins": WholeInputs(precision, device().type)}
-    if devices * num_nodes > 1:
-        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*")  # newer names are newer
-        settings["strategy"] = DDPStrategy(broadcast_buffers=False)  # each keeps frames of its own
-    return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
 
 
 LoaderOf = Callable[[int, int], DataLoader]  # of processes, and of those that load for each
@@ -729,14 +689,6 @@ def loaders(fabric: Fabric) -> int:
     return max(usable_cores() // torch.cuda.device_count() - 1, 1)
 
 
-def machine(fabric: Fabric) -> str:
-    """What trains, for the card."""
-    on_gpu = fabric.device.type == "cuda"
-    name = torch.cuda.get_device_name(fabric.device) if on_gpu else "CPU"
-    processes = fabric.world_size
-    return name if processes == 1 else f"{processes} x {name}"
-
-
 def ship(
     recipe: Recipe,
     weights: Path,
@@ -772,9 +724,10 @@ def ship(
         _ = judge.clips  # what is wrong with them is said at once
         if not resume:
             judge.forget()
-    # Before the launch: when the other processes begin, the first one has made the clips.
+    # Before the launch, because processes that have met each other do not wait for hours. Of those
+    # that a launcher started all at once, one makes the clips, and the others find them.
     loader_of = _streamed(recipe) if recipe.shards else _made(recipe, folder)
-    fabric.launch()
+    launch(fabric)
     loader = loader_of(fabric.world_size, loaders(fabric))
     run, prior = train(
         first_weights(recipe),

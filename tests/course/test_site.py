@@ -17,6 +17,7 @@ import yaml
 from browser import CHROMIUM, STOPWATCH
 
 from eon_utils.course import extension, site
+from eon_utils.course.grid import Sweep, write_asked
 from eon_utils.course.outputs import outputs
 
 PHONE = {"width": 390, "height": 844}
@@ -199,6 +200,23 @@ def test_results_are_those_of_the_ledger(repo, pages):
     assert all(row["model"] in page for row in rows if "<" not in row["model"])
     assert "Numbers</em>: so many in the code" in page, "with what RESULTS.md says of them"
     assert 'href="results.html"' in pages["guide.html"]
+    assert 'href="data/noise_sweep.html"' in page, "the committed sweep"
+
+
+def test_sweeps_are_part_of_the_results(tmp_path, repo):
+    (tmp_path / "notebooks").symlink_to(repo / "notebooks", target_is_directory=True)
+    (notebook,) = repo.glob("notebooks/00_*.ipynb")
+    for name, note in {"my sweep": True, "latest": False}.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "index.html").write_text("a page")
+        if note:
+            sweep = Sweep(notebook, {"seed": [0, 1], "noise": [0.5]})
+            write_asked(sweep, tmp_path / "runs" / name)
+    index = site.build_pages([notebook], [], tmp_path, tmp_path / "site")
+    page = (index.parent / "results.html").read_text("utf-8")
+    assert '<a href="sweeps/my%20sweep.html">my sweep</a>' in page
+    assert "seed = 0, 1; noise = 0.5" in page and "latest" not in page
+    assert [path.name for path in index.parent.glob("sweeps/*")] == ["my sweep.html"]
 
 
 # --- one setting names the repository ---

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -15,11 +17,14 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from eon_utils.__main__ import main
 from eon_utils.course import grid, runner, sweep, sweep_report, sweep_run
 from eon_utils.course.ledger import NEEDED
+from eon_utils.data.files import FolderInUseError, alone_in
 from eon_utils.notebook.sweeps import read_sweep
 
 for package in sweep.PACKAGES:
     pytest.importorskip(package, reason="sweeps have packages of their own: the extra `sweep`")
 
+SOON = 240  # seconds, on a machine whose cores are taken
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 PARAMETERS = """preset = "laptop"  # smoke, laptop or full
 seed = 0  # a whole number
 noise = 0.25  # standard deviation
@@ -34,7 +39,8 @@ cfg = eon.resolve(preset, seed, dict(noise=(0.25, 0.25, 0.25)), noise=noise)
 here = pathlib.Path(r"{root}")
 with open(here / "ran.txt", "a") as file:
     file.write(f"{{noise}} {{seed}}\\n")
-print("threads", os.environ["OMP_NUM_THREADS"], "checkpoints", os.environ["EON_CHECKPOINTS"])
+threads = [os.environ[f"{{name}}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")]
+print("threads", *threads, "checkpoints", os.environ["EON_CHECKPOINTS"])
 while (here / "slow").exists() and seed == 1:
     time.sleep(0.1)
 row = {{"phase": "01", "preset": preset, "seed": seed, "device": "cpu", "model": "V1"}}
@@ -162,7 +168,11 @@ def swept(tmp_path_factory):
     command = [sys.executable, "-m", "eon_utils", *words, "--root", str(root)]
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
-        [*command, "--out", str(root / "out")], env=env, capture_output=True, text=True, timeout=120
+        [*command, "--out", str(root / "out")],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=SOON,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     return root, root / "out", done.stdout
@@ -201,7 +211,8 @@ def test_workers_do_not_fight_for_cores_and_checkpoints(swept):
     _, out, said = swept
     assert f"1 worker, threads of each: {CPU_COUNT}." in said
     printed = printed_in(out / "noise=0.5_seed=0" / "01_tiny.ipynb")
-    assert f"threads {CPU_COUNT} checkpoints {out}/noise=0.5_seed=0/checkpoints" in printed
+    threads = " ".join(3 * [str(CPU_COUNT)])
+    assert f"threads {threads} checkpoints {out}/noise=0.5_seed=0/checkpoints" in printed
 
 
 def test_resumed_only_what_failed_runs_again(swept, scheduler, capsys):
@@ -223,8 +234,80 @@ def test_a_cluster_that_forgets_what_it_did_does_not_do_it_again(swept):
     before = ran(root)
     notebook = root / "notebooks" / "01_tiny.ipynb"
     (job, *_) = grid.combine(notebook, {"preset": ["smoke"], "noise": [0], "seed": [0, 1]})
-    sweep_run.run_one(notebook, job, out / "noise=0_seed=0", 0)
+    sweep_run.run_one(notebook, job, out / "noise=0_seed=0", "")
     assert ran(root) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"seed": "0"}, {"seed": "0..2"}),
+        ({"seed": "0..1"}, {"seed": "0..1", "noise": "0.25,0.5"}),  # 0.25 is the default
+        ({"seed": "0..1"}, {"seed": "0..1", "preset": "smoke,laptop"}),
+        ({"noise": "0", "seed": "1"}, {"seed": "0..1", "noise": "0.0,0.5"}),
+        ({"size": "[64, 48]"}, {"size": "none,[64, 48],64"}),
+    ],
+)
+def test_a_sweep_that_grows_keeps_the_runs_that_it_has(notebook, tmp_path, before, after):
+    out = tmp_path / "out"
+    old = grid.combine(notebook, grid.read_axes(notebook, before, "smoke"))
+    for job in old:
+        (out / job.folder).mkdir(parents=True)
+        runner.write_asked(sweep_run.asked_for(notebook, job), out / job.folder / "run.json")
+    grown = sweep.Sweep(notebook, grid.read_axes(notebook, after, "smoke"))
+    jobs = sweep._at_home(grid.combine(*grown), grown, out, tmp_path)
+    assert len({job.folder for job in jobs}) == len(jobs)
+    found = {job.folder: job.values for job in jobs if (out / job.folder).exists()}
+    assert found == {job.folder: job.values for job in old}
+
+
+def test_a_run_that_goes_on_is_left_alone(notebook, tmp_path):
+    (job,) = grid.combine(notebook, {"preset": ["smoke"], "seed": [0]})
+    with alone_in(tmp_path / "run"), pytest.raises(FolderInUseError, match="another process works"):
+        sweep_run.run_one(notebook, job, tmp_path / "run", "1")
+    assert not list((tmp_path / "run").iterdir()) and not (tmp_path / "ran.txt").exists()
+
+
+def test_a_busy_worker_gives_a_run_back(notebook, tmp_path, monkeypatch):
+    from distributed import Reschedule
+
+    monkeypatch.setattr(sweep_run, "BUSY", 0)
+    (job,) = grid.combine(notebook, {"preset": ["smoke"], "seed": [0]})
+    with sweep_run.one_at_a_time, pytest.raises(Reschedule):
+        sweep_run.run_one(notebook, job, tmp_path / "run", "1")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_worker_with_several_threads_does_one_run_at_a_time_with_all(course, capsys):
+    from distributed import LocalCluster
+
+    words = ["sweep", "01", "-p", "seed=0..2", "--root", str(course), "--preset", "smoke"]
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as wide:
+        out = course / "out"
+        assert main([*words, "--scheduler", wide.scheduler_address, "--out", str(out)]) == 0
+    assert sorted(ran(course)) == ["0.25 0", "0.25 1", "0.25 2"]
+    times = []
+    for seed in range(3):
+        path = out / f"seed={seed}" / "01_tiny.ipynb"
+        assert "threads 2 2 2 checkpoints" in printed_in(path)
+        noted = nbformat.read(path, 4).metadata.papermill
+        times.append((noted.start_time, noted.end_time))
+    times.sort()
+    assert all(end < start for (_, end), (start, _) in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"tcp://a": True, "tcp://b": False}, "tcp://b sees no sweep in .*; its workers must see"),
+        (ImportError("no eon_utils"), "a worker lacks the course .no eon_utils.; install"),
+    ],
+)
+def test_workers_that_could_not_do_a_run_are_refused(tmp_path, answer, said):
+    client = Mock()
+    client.run = Mock(side_effect=[answer])
+    with pytest.raises(ValueError, match=said):
+        sweep._check_workers(client, tmp_path)
 
 
 def test_other_parameters_do_not_overwrite(swept, capsys):
@@ -254,41 +337,85 @@ def test_a_false_claim_fails_a_run_at_its_end(course, scheduler, capsys):
     assert row["claim: noise is low / or none"] is False and row["claim: two are two"] is True
 
 
-def test_ctrl_c_says_how_to_go_on(course, scheduler, capsys, monkeypatch):
-    def stop(futures, errors):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sweep, "_wait", stop)
-    monkeypatch.setattr(sweep, "_submit", lambda *_: {})
-    words = ["sweep", "01", "-p", "seed=0..1", "--root", str(course), "--scheduler", scheduler]
-    assert main([*words, "--out", str(course / "out")]) == 130
-    said = capsys.readouterr().out
-    assert "0 of 2 runs ok" in said and f"eon_utils sweep --resume {course}/out" in said
-    assert {row["status"] for row in read_sweep(course / "out" / "sweep.csv")} == {"not run"}
+def start(root, *words):
+    """A sweep in a process group of its own, as a terminal starts it."""
+    command = [sys.executable, "-m", "eon_utils", "sweep", "01", "--preset", "smoke"]
+    command += ["--root", str(root), "--out", str(root / "out"), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, start_new_session=True, **pipes)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_killed_anywhere_it_goes_on_and_leaves_no_orphans(course, scheduler):
+def wait_until(true, process=None):
+    give_up = time.monotonic() + SOON
+    while not true():
+        assert time.monotonic() < give_up
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def through(root, seeds):
+    """Those of the seeds whose runs ran through."""
+    notebook = root / "notebooks" / "01_tiny.ipynb"
+    return [seed for seed in seeds if sweep_run.finished(root / "out" / f"seed={seed}", notebook)]
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("name", "send", "moment"),
+    [
+        ("SIGINT", "killpg", "at the start"),
+        ("SIGKILL", "killpg", "at the start"),
+        ("SIGINT", "killpg", "in the middle"),
+        ("SIGKILL", "killpg", "in the middle"),
+        ("SIGKILL", "kill", "in the middle"),
+    ],
+)
+def test_killed_anywhere_it_goes_on_and_leaves_no_orphans(course, scheduler, name, send, moment):
     psutil = pytest.importorskip("psutil")
     (course / "slow").touch()
-    out = course / "out"
-    words = ["sweep", "01", "-p", "seed=0..1", "--preset", "smoke", "--workers", "1"]
-    words += ["--root", str(course), "--out", str(out)]
-    command = [sys.executable, "-m", "eon_utils", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not (course / "ran.txt").exists() or len(ran(course)) < 2:
-        assert process.poll() is None
-        time.sleep(0.1)
+    process = start(course, "-p", "seed=0..2", "--workers", "2")
+    wait_until((course / "out" / "sweep.json").exists, process)
+    if moment == "in the middle":  # seed 1 waits on one worker, the other does all else
+        wait_until(lambda: through(course, range(3)) == [0, 2], process)
+        wait_until(lambda: "0.25 1" in ran(course), process)
     started = psutil.Process(process.pid).children(recursive=True)
-    assert len(started) >= 2, "a worker and its kernel"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not psutil.wait_procs(started, timeout=30)[1]
+    getattr(os, send)(process.pid, getattr(signal, name))
+    said, _ = process.communicate(timeout=SOON)
+    assert not psutil.wait_procs(started, timeout=SOON)[1]
+    if name == "SIGINT":
+        assert process.returncode == 130
+        assert "of 3 runs ok" in said and f"eon_utils sweep --resume {course}/out" in said
+        assert "Still running" not in said
+    before = through(course, range(3))
     (course / "slow").unlink()
-    (out / "seed=1" / "01_tiny.ipynb").write_text("{torn")
-    words = ["sweep", "--resume", str(out), "--root", str(course), "--scheduler", scheduler]
-    assert main(words) == 0
-    assert ran(course) == ["0.25 0", "0.25 1", "0.25 1"]
+    if moment == "in the middle":
+        (course / "out" / "seed=1" / "01_tiny.ipynb").write_text("{torn")
+    words = ["sweep", "--resume", str(course / "out"), "--root", str(course)]
+    assert main([*words, "--scheduler", scheduler]) == 0
+    assert through(course, range(3)) == [0, 1, 2]
+    assert all(ran(course).count(f"0.25 {seed}") == 1 for seed in before)
+    assert len(ran(course)) == (4 if moment == "in the middle" else 3)
+
+
+@needs_posix
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_a_cluster_that_a_sweep_leaves_only_ends_what_it_began(course, scheduler, capsys, name):
+    (course / "slow").touch()
+    process = start(course, "-p", "seed=1,0,2", "--scheduler", scheduler)
+    wait_until((course / "ran.txt").exists, process)
+    process.send_signal(getattr(signal, name))
+    said, _ = process.communicate(timeout=SOON)
+    if name == "SIGINT":
+        assert process.returncode == 130
+        assert "Still running on the cluster, to their end: seed=1\n" in said
+    (course / "slow").unlink()
+    wait_until(lambda: through(course, [1]))
+    time.sleep(1)  # in which others would begin
+    assert ran(course) == ["0.25 1"]
+    words = ["sweep", "--resume", str(course / "out"), "--root", str(course)]
+    assert main([*words, "--scheduler", scheduler]) == 0
+    assert "Kept, because they ran through: 1 of 3 runs" in capsys.readouterr().out
+    assert ran(course) == ["0.25 1", "0.25 0", "0.25 2"]
 
 
 @pytest.mark.parametrize("left", ["nothing", "a torn ledger", "no ledger"])

@@ -23,6 +23,8 @@ from eon_utils.data.files import (
     check_room,
     check_writable,
     give_back,
+    in_turn,
+    in_use,
     reserved_array,
     scratch_folder,
     whole_file,
@@ -93,11 +95,44 @@ def test_two_processes_do_not_work_in_one_folder_and_a_killed_one_leaves_it(tmp_
         wanted = r"another process works in .*; wait for it, or stop it"
         with pytest.raises(FolderInUseError, match=wanted), alone_in(tmp_path):
             pass
+        assert in_use(tmp_path)
         with alone_in(tmp_path, "other work"):
             other.send_signal(signal.SIGKILL)
+    assert not in_use(tmp_path) and not in_use(tmp_path / "none")
     with alone_in(tmp_path):
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+MAKE = """
+import sys, time
+from pathlib import Path
+from eon_utils.data.files import in_turn
+file = Path(sys.argv[1])
+with in_turn(file):
+    if not file.exists():
+        time.sleep(0.5)
+        file.write_text("made")
+        print("made")
+"""
+
+
+def test_of_several_processes_one_makes_a_file_and_the_others_find_it(tmp_path):
+    file = tmp_path / "new" / "file.txt"
+    command = [sys.executable, "-c", MAKE, str(file)]
+    makers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [maker.communicate(timeout=60)[0] for maker in makers]
+    assert sorted(said) == ["", "", "made\n"] and not any(maker.returncode for maker in makers)
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_without_locks_each_makes_its_file(tmp_path, monkeypatch):
+    def refuse(*unused, **options):
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    with in_turn(tmp_path / "file.txt"), alone_in(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):

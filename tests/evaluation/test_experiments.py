@@ -3,14 +3,20 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
+import compare_ledgers
+import measure_sweep
+import profile_course
 import pytest
 import torch
 from rivals import SMALL, ConvLSTM, SimVP
 
 import eon_utils as eon
+from eon_utils import __main__ as command_line
+from eon_utils.course.ledger import NEEDED
 
 SCRIPTS = (
     "ablate_prior",
@@ -19,6 +25,7 @@ SCRIPTS = (
     "compare_ledgers",
     "judge_prior",
     "judge_transfer",
+    "measure_sweep",
     "profile_course",
     "scale_prior",
 )
@@ -139,6 +146,29 @@ def test_benchmark_of_prediction(run, tmp_path):
     assert all(len(row["curve"]) == 2 for row in curves)
 
 
+def test_the_overhead_of_a_sweep(tmp_path, monkeypatch):
+    def timed(command, *words):
+        out = tmp_path / words[-1]
+        out.mkdir()
+        if command == "run":
+            rows = [dict.fromkeys(NEEDED, "") | {"metric": "notebook", "value": 2.0}]
+            (out / "ledger.json").write_text(json.dumps(rows))
+            return 9.0
+        (out / "sweep.csv").write_text("run,status,seconds\n" + 4 * "a,ok,2.5\n")
+        return 20.0 / int(words[words.index("--workers") + 1])
+
+    (tmp_path / "scaling.md").write_text(
+        "<!-- measured sweeps:begin -->\nold\n<!-- measured sweeps:end -->\n"
+    )
+    options = ["--runs", "4", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["measure_sweep.py", *options])
+    monkeypatch.setattr(measure_sweep, "timed", timed)
+    measure_sweep.main()
+    page = (tmp_path / "scaling.md").read_text()
+    assert "old" not in page and "Measured with notebook 01 on" in page
+    assert "| 1 | 4 | 20.0 | 2.0 | 2.5 | 3.0 |\n| 2 | 4 | 10.0 | 2.0 | 2.5 | 3.0 |" in page
+
+
 def test_two_ledgers_are_compared(run, tmp_path, repo):
     ledger = repo / "data" / "ledger.json"
     values = json.loads(ledger.read_text(encoding="utf-8"))
@@ -150,29 +180,120 @@ def test_two_ledgers_are_compared(run, tmp_path, repo):
     assert {row[-1] for row in table} == {"+1"}
 
 
-PLACED = """#!/bin/sh
-echo "$@" >> "$CALLS"
-case "$*" in *"$FAILS"*) exit 3; esac
+@pytest.mark.parametrize(
+    ("preset", "device", "apart"),
+    [
+        ("full", "cuda", "preset and device"),
+        ("full", "cpu", "preset"),
+        ("laptop", "cuda", "device"),
+        ("laptop", "cpu", "two runs alike"),
+    ],
+)
+def test_the_head_says_what_sets_two_ledgers_apart(preset, device, apart):
+    head = compare_ledgers.head(
+        {"preset": "laptop", "device": "cpu"}, {"preset": preset, "device": device}
+    )
+    assert head[:2] == ["preset laptop, device cpu", f"preset {preset}, device {device}"]
+    assert head[2] == f"difference of {apart}"
+
+
+PLACED = """#!/usr/bin/env bash
+printf '%s\\x1f' "$@" >> "$CALLS"
+echo >> "$CALLS"
+case "$*" in *"$FAILS"*) exit "$STATUS"; esac
+"""
+
+STOPPABLE = """#!/usr/bin/env bash
+trap 'exit 2' INT
+echo part >&2
+for second in {1..20}; do sleep 1; done
 """
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="the script is one of bash")
-@pytest.mark.parametrize("fails", ["eon_utils prior", "none of them"])
-def test_the_gpu_job_runs_each_part(repo, tmp_path, fails):
+@pytest.fixture
+def gpu_job(repo, tmp_path):
+    """Options of gpu.sh -> how it ended, and the words of each command that it gave."""
+    if not shutil.which("bash"):
+        pytest.skip("the script is one of bash")
     python = tmp_path / "python"
     python.write_text(PLACED, encoding="utf-8")
     python.chmod(0o755)
     calls = tmp_path / "calls"
-    places = {"PYTHON": str(python), "CALLS": str(calls), "FAILS": fails, "OUT": str(tmp_path)}
-    command = ["bash", str(repo / "experiments" / "gpu.sh"), "--smoke", "some videos"]
-    done = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
+
+    def run_job(*options, fails="none of them", status=3):
+        places = {"PYTHON": str(python), "CALLS": str(calls), "OUT": str(tmp_path / "out")}
+        places |= {"FAILS": fails, "STATUS": str(status)}
+        command = ["bash", str(repo / "experiments" / "gpu.sh"), *options]
+        done = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
+        lines = calls.read_text(encoding="utf-8").splitlines()
+        calls.unlink()
+        return done, [line.split("\x1f")[:-1] for line in lines]
+
+    return run_job
+
+
+@pytest.mark.parametrize("fails", ["eon_utils prior", "none of them"])
+def test_the_gpu_job_runs_each_part(gpu_job, fails):
+    done, asked = gpu_job("--smoke", "some videos", fails=fails)
     assert done.returncode == (fails == "eon_utils prior"), done.stderr
     assert done.stderr == ("failed: training\n" if done.returncode else "")
-    asked = calls.read_text(encoding="utf-8").splitlines()
-    parts = [line.split(" --")[0].split()[:3] for line in asked]
+    parts = [words[:3] for words in asked]
     assert parts[0] == ["-m", "eon_utils", "run"] and parts[2] == ["-m", "eon_utils", "prior"]
-    assert "--videos some videos" in asked[2] and "bf16-mixed" in asked[2]
-    assert "compare_ledgers.py" in asked[1] and "profile_course.py" in asked[3]
+    assert asked[1][0].endswith("compare_ledgers.py") and asked[3][0].endswith("profile_course.py")
+    training = command_line.parser().parse_args(asked[2][2:])
+    assert training.videos == ["some videos"] and training.precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize("options", [(), ("--smoke",), ("a", "b c"), ("--smoke", "a")])
+def test_each_command_of_the_gpu_job_is_one_that_there_is(gpu_job, repo, tmp_path, options):
+    _, asked = gpu_job(*options)
+    assert len(asked) == 4
+    parsers = {
+        "-m": command_line.parser,
+        "experiments/compare_ledgers.py": compare_ledgers.parser,
+        "experiments/profile_course.py": profile_course.parser,
+    }
+    for first, *words in asked:
+        parsers[first]().parse_args(words[1:] if first == "-m" else words)
+    assert all((repo / words[0]).is_file() for words in asked if words[0] != "-m")
+    course, _, training, profile = asked
+    out = tmp_path / "out" / "smoke" if "--smoke" in options else tmp_path / "out"
+    assert [words[-1] for words in (course, training, profile)] == [
+        str(out / part) for part in ("course", "prior", "profile")
+    ]
+
+
+def test_after_a_trial_the_gpu_job_begins_with_the_whole_course(gpu_job, tmp_path):
+    gpu_job("--smoke")
+    (tmp_path / "out" / "smoke" / "course").mkdir()
+    _, asked = gpu_job("--smoke")
+    assert asked[0][3:5] == ["--resume", str(tmp_path / "out" / "smoke" / "course")]
+    _, asked = gpu_job()
+    assert asked[0][3:5] == ["--preset", "full"]
+
+
+def test_ctrl_c_ends_the_whole_gpu_job(gpu_job):
+    done, asked = gpu_job("--smoke", fails="eon_utils run", status=130)
+    assert (done.returncode, len(asked)) == (130, 1)
+    assert done.stderr == "stopped; the same command goes on\n"
+
+
+def test_ctrl_c_ends_the_gpu_job_when_a_part_ends_by_itself(repo, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(STOPPABLE, encoding="utf-8")
+    python.chmod(0o755)
+    job = subprocess.Popen(
+        ["bash", str(repo / "experiments" / "gpu.sh"), "--smoke"],
+        env=os.environ | {"PYTHON": str(python), "OUT": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert job.stderr is not None and job.stderr.readline() == "part\n"
+    os.killpg(job.pid, signal.SIGINT)  # as a terminal does
+    assert job.communicate(timeout=30)[1] == "stopped; the same command goes on\n"
+    assert job.returncode == 130
 
 
 def test_benchmark_of_clips(run):

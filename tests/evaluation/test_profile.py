@@ -4,9 +4,11 @@ import csv
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 pytest.importorskip("av", reason="PyAV writes the videos that are measured")
 
@@ -22,7 +24,7 @@ def rows(exponent):
     made = []
     for side in SIDES:
         grown = (side**2) ** exponent
-        row = {"axis": "pixels", "work": "V4 step", **Size(side=side)._asdict()}
+        row = {"axis": "by pixels", "work": "V4 step", **Size(side=side)._asdict()}
         made.append(row | {"seconds": 1e-6 * grown, "MiB": 1e-3 * grown})
     return made
 
@@ -55,9 +57,28 @@ def test_shares_add_up():
     assert 0 < row["share of GEMM"] < 100
 
 
+@pytest.mark.parametrize(
+    ("on_gpu", "spent", "operations"),
+    [(False, {"convolution": 1.0, "copies": 7.0}, 6), (True, {"convolution": 4.0}, 2)],
+)
+def test_on_a_gpu_the_time_is_that_of_the_kernels(on_gpu, spent, operations):
+    def event(key, count, cpu, gpu, kind=DeviceType.CPU):
+        times = {"self_cpu_time_total": 1e6 * cpu, "self_device_time_total": 1e6 * gpu}
+        return SimpleNamespace(key=key, count=count, device_type=kind, **times)
+
+    events = [
+        event("aten::convolution", 2, cpu=1, gpu=4),
+        event("implicit_convolve_sgemm", 2, cpu=0, gpu=4, kind=DeviceType.CUDA),
+        event("aten::index", 4, cpu=7, gpu=0),
+    ]
+    found, count = profile_course.seconds_by_kind(events, on_gpu)
+    assert {kind: seconds for kind, seconds in found.items() if seconds} == spent
+    assert count == operations
+
+
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
 def test_a_slope_is_how_fast_a_work_grows(exponent):
-    line = profile_course.lines_of(rows(exponent), "pixels", "seconds")["V4 step"]
+    line = profile_course.lines_of(rows(exponent), "by pixels", "seconds")["V4 step"]
     assert line.amount == [side**2 for side in SIDES]
     assert abs(line.slope - exponent) < 1e-6
     table = profile_course.sizes_table(rows(exponent))
@@ -89,7 +110,7 @@ def test_tables_go_into_their_page(repo, tmp_path):
     assert [int(row["frames"]) for row in measured] == [100, 200]
     assert all(float(row["seconds"]) > 0 for row in measured)
     text = page.read_text(encoding="utf-8")
-    assert "| video | video | 100 | 200 |" in text and "1 thread" in text
+    assert "| video | by length of video | 100 | 200 |" in text and "1 thread" in text
     assert (tmp_path / "profile.png").stat().st_size > 0
 
 

@@ -1,6 +1,7 @@
 """The table of a sweep, read and drawn."""
 
 import re
+import statistics
 
 import pytest
 from matplotlib import pyplot as plt
@@ -82,3 +83,15 @@ def test_the_committed_sweep_is_found_and_whole(tmp_path, monkeypatch):
     asked = {(noise, seed) for noise in (0, 0.1, 0.25, 0.5) for seed in range(5)}
     assert {(row["noise"], row["seed"]) for row in rows} == asked and len(rows) == 20
     assert all(row["preset"] == "smoke" and row["status"] == "ok" for row in rows)
+
+
+def test_the_note_of_the_committed_sweep_says_what_its_table_says(repo):
+    note = (repo / "data" / "noise_sweep.md").read_text(encoding="utf-8")
+    rows = eon.read_sweep("noise_sweep.csv")
+    for noise in (0, 0.1, 0.25, 0.5):
+        cells = [f"{noise:g}"]
+        for title in ("silenced code [points]", "accuracy [%]"):
+            for model in ("V3", "V4"):
+                values = [row[f"{model} / {title}"] for row in rows if row["noise"] == noise]
+                cells.append(f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}")
+        assert f"| {' | '.join(cells)} |" in note

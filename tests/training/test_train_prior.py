@@ -20,7 +20,14 @@ from eon_utils import MovingDigits, load_prior, save_prior
 from eon_utils.__main__ import main
 from eon_utils.data import video_clips
 from eon_utils.models import weight_files
-from eon_utils.training import checkpoint, model_card, prior_score, recording, train_prior
+from eon_utils.training import (
+    checkpoint,
+    model_card,
+    prior_score,
+    processes,
+    recording,
+    train_prior,
+)
 from eon_utils.training.train_prior import QUESTIONS, Recipe, draw_question, prediction_loss
 
 TINY = Recipe(mixture=(("digits", 1.0),), width=4, steps=3, batch=4, size=32, scale=1e-3)
@@ -183,8 +190,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(tmp_path):
 def test_half_precision_learns_as_single_precision_does(tmp_path):
     clips = MovingDigits(2, 7, 32).stack()
     losses = []
-    for precision in train_prior.PRECISIONS:
-        fabric = train_prior.several_processes(precision=precision)
+    for precision in processes.PRECISIONS:
+        fabric = processes.several_processes(precision=precision)
         settings = {"name": precision, "folder": tmp_path, "fabric": fabric}
         run, _ = train_prior.train(untrained(), clips, 4, **settings)
         losses.append(run.history.loss)
