@@ -353,7 +353,7 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
                 raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
             pictures = whole if length <= most else in_part
             with in_turn(pictures):
-                if not _index_of(pictures).exists():  # another process may have kept it meanwhile
+                if not _is_kept(pictures):  # another process may have kept it meanwhile
                     _keep(file, pictures, _kept(length, most))
     index = json.loads(_index_of(pictures).read_text())
     runs = tuple(run for run in _runs(index) if len(run.frames) >= frames)

@@ -12,7 +12,7 @@ import torch
 
 from eon_utils.__main__ import main
 from eon_utils.models.weight_files import read_weights
-from eon_utils.training import checkpoint, processes, train_autoencoder
+from eon_utils.training import checkpoint, launchers, train_autoencoder
 from eon_utils.training.launchers import Started, precision_of, several_processes, started
 
 SCRIPT = """
@@ -117,7 +117,7 @@ def variables(monkeypatch):
         *TORCHRUN,
         *SRUN,
         "LT_CLI_USED",
-        *(f"LT_{n.upper()}" for n in processes.HANDED_ON),
+        *(f"LT_{n.upper()}" for n in launchers.HANDED_ON),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EON_DEVICE", "cpu")
@@ -214,7 +214,7 @@ def test_machines_without_a_shared_folder_do_not_go_on_from_different_steps(tmp_
     machines = []
     for rank, name in enumerate(("first", "second")):
         launcher = torchrun(2, rank, port, processes_each=1)
-        machines.append(begin(tmp_path / name, launcher, words.replace("steps 3", "steps 6")))
+        machines.append(begin(tmp_path / name, launcher, words))
     said = "".join(machine.communicate(timeout=200)[0] for machine in machines)
     assert all(machine.returncode for machine in machines)
     assert "some processes go on from step 3, others from step 0; all machines need one" in said
