@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 Described = dict[str, Any]  # by name, as JSON has it
 
@@ -193,7 +200,8 @@ def _of_data(data: Any) -> str:  # noqa: ANN401
     if isinstance(data, Dataset) and type(data).__repr__ is not object.__repr__:
         return _short(ADDRESS.sub("", repr(data)))
     kind = type(data).__qualname__
-    return f"{kind} of {len(data)}" if isinstance(data, Sized) else kind
+    counted = isinstance(data, Sized) and not isinstance(data, IterableDataset)
+    return f"{kind} of {len(data)}" if counted else kind
 
 
 def _of_tensor(tensor: Tensor) -> str:
