@@ -13,11 +13,12 @@ from damage import broken
 from PIL import Image
 
 import eon_utils as eon
-from eon_utils.config import PRESETS, resolve
+from eon_utils.config import PRESETS
 from eon_utils.course import runner, sweep, widgets
 from eon_utils.course.ledger import read_ledger, write_ledger
 from eon_utils.data.shards import find_shards
 from eon_utils.models.prior import load_prior, save_prior
+from eon_utils.notebook.parameters import resolve
 from eon_utils.training import recording
 
 EACH = 80

@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,14 @@ from tqdm import tqdm
 
 from eon_utils.config import RUNS
 from eon_utils.data.clips import ClipSource
-from eon_utils.data.files import NoRoomError, check_room, list_files, name_some, whole_file
+from eon_utils.data.files import (
+    NoRoomError,
+    check_room,
+    list_files,
+    name_some,
+    shortened,
+    whole_file,
+)
 from eon_utils.data.picture_films import join_numbered, picture_files
 from eon_utils.data.video_decoding import (
     LONGEST_SIDE,
@@ -36,9 +43,11 @@ from eon_utils.data.video_folder import (
     LONGEST_STEP,
     SmallFrame,
     clip_request,
+    file_remarks,
     find_cuts,
+    read_clips,
     read_frames,
-    video_folder,
+    to_tensor,
 )
 
 SIDE = 128  # pixels, the shorter side of what is kept, at most
@@ -55,7 +64,7 @@ STILL = 0.002  # mean change from frame to frame, below which a clip is drawn ag
 REDRAWS = 8  # times, at most
 LONG = 60  # seconds: a group is drawn no more often for what it has beyond
 TEXTS = {".csv", ".json", ".md", ".txt"}  # beside videos, what is said of them
-NAME_LENGTH = 80  # letters of a file's name in that of its cache
+NAME_BYTES = 80  # of a file's name in that of its cache
 CACHE_FORMAT = (SIDE, STRETCH)  # what it depends on beside the file: add a number to make it anew
 
 
@@ -72,6 +81,7 @@ class Film(NamedTuple):
     group: tuple[str, str]  # folder, and name without a number at its end
     pictures: Path  # .npy, (F, H, W, 3) uint8
     runs: tuple[Run, ...]  # that are long enough for a clip
+    remarks: list[str]  # on the file
 
 
 class Group(NamedTuple):
@@ -161,7 +171,8 @@ class VideoClips(ClipSource):
 def score_clips(folder: str | Path, frames: int, size: int, per_file: int = 4) -> dict[str, Tensor]:
     """Clips of each video of a folder, the same every time, to judge a model by.
 
-    They are those of `video_folder`, at 12.5 frames a second. Files that give none are left out.
+    They are those of `video_folder`, at 12.5 frames a second. Files that give none are left out. A
+    warning names those that are damaged, slow or dark.
 
     Args:
         folder: of videos.
@@ -176,18 +187,18 @@ def score_clips(folder: str | Path, frames: int, size: int, per_file: int = 4) -
         FileNotFoundError: for a folder that does not exist.
         ValueError: where no file gives a clip, and for a number out of range.
     """
-    clip_request(frames, size, per_file)  # here, as what it finds wrong is no file's fault
+    request = clip_request(frames, size, per_file)
     clips = {}
+    remarks = []
     for file in list_files(folder, "folder", "a folder of videos"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on the file
-            try:
-                films, _ = video_folder(file, frames, size, limit=per_file)
-            except ValueError:
-                continue
-        clips[file.name if file.stem in clips else file.stem] = films
+        films, _, said = read_clips([file], request)
+        if films:
+            clips[file.name if file.stem in clips else file.stem] = to_tensor(films)
+            remarks += said
     if not clips:
         raise ValueError(f"folder={str(folder)!r} holds no video with {frames} frames in a row")
+    if remarks:
+        warnings.warn(f"{folder}: {name_some(remarks)}", stacklevel=2)
     return clips
 
 
@@ -258,10 +269,12 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
     if not films:
         reasons = f": {name_some(skipped)}" if skipped else ", no file at all"
         raise ValueError(f"folders={folders!r} hold no usable video{reasons}")
+    remarks = [remark for film in films for remark in film.remarks]
+    said = [name_some(remarks)] if remarks else []
     if skipped:
-        where = ", ".join(folders)
-        unreadable = f"{len(skipped)} skipped, not usable as videos: {name_some(skipped)}"
-        warnings.warn(f"{where}: {unreadable}", stacklevel=4)
+        said = [f"{len(skipped)} skipped, not usable as videos: {name_some(skipped)}", *said]
+    if said:
+        warnings.warn(f"{', '.join(folders)}: {'; '.join(said)}", stacklevel=4)
     return films
 
 
@@ -308,25 +321,24 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
     size = sum(part.st_size for part in parts)
     changed = max(part.st_mtime_ns for part in parts)
     identity = repr((str(file.resolve()), size, changed, *CACHE_FORMAT))
-    name = f"{file.stem[:NAME_LENGTH]}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:12]
+    name = f"{shortened(file.stem, NAME_BYTES)}_{digest}"
     whole = cache / f"{name}.npy"
     in_part = cache / f"{name}_{most}.npy"
-    if _index_of(whole).exists():
-        pictures = whole
-    else:
-        pictures = in_part
-        if not _index_of(in_part).exists():
-            length = count_packets(file)
-            if length < frames:
-                raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
-            pictures = whole if length <= most else in_part
-            _keep(file, pictures, _kept(length, most))
-    index = json.loads(_index_of(pictures).read_text())
+    pictures, index = whole, _cached(whole)
+    if index is None:
+        pictures, index = in_part, _cached(in_part)
+    if index is None:
+        length = count_packets(file)
+        if length < frames:
+            raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
+        pictures = whole if length <= most else in_part
+        index = _keep(file, pictures, _kept(length, most))
     runs = tuple(run for run in _runs(index) if len(run.frames) >= frames)
     if not runs:
         raise ValueError(f"nowhere {frames} frames in a row without a cut")
     group = (str(file.parent), re.sub(r"_\d+$", "", file.stem))
-    return Film(group, pictures, runs)
+    return Film(group, pictures, runs, file_remarks(file, ReadLog(**index.get("log", {}))))
 
 
 def _grouped(films: list[Film]) -> tuple[Group, ...]:
@@ -381,6 +393,21 @@ def _index_of(pictures: Path) -> Path:
     return pictures.with_suffix(".json")
 
 
+def _cached(pictures: Path) -> dict[str, Any] | None:
+    """The index of a file in the cache; None where it, or the pictures, are not there or damaged.
+
+    Then the file is decoded again.
+    """
+    try:
+        kept = len(np.load(pictures, mmap_mode="r"))
+        index = json.loads(_index_of(pictures).read_text(encoding="utf-8"))
+        lengths = [len(index["times"]), len(index["changes"])]
+        inside = all(0 <= begin < lengths[0] for begin in index["begins"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    return index if inside and lengths[0] == lengths[1] <= kept else None
+
+
 def _kept(length: int, most: int) -> np.ndarray:
     """Which of a file's frames are kept, (length,) bool: all, or stretches spread evenly."""
     if length <= most:
@@ -393,8 +420,8 @@ def _kept(length: int, most: int) -> np.ndarray:
     return kept
 
 
-def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
-    """Decode a file into the cache.
+def _keep(file: Path, pictures: Path, kept: np.ndarray) -> dict[str, Any]:
+    """Decode a file into the cache; returns its index.
 
     Raises:
         ValueError: with the reason why it can't be read.
@@ -409,7 +436,8 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
         # Sparse: frames that turn out not to be there take no room.
         array = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
         last = -1
-        for number, frame, change in _changes(file, size, interval):
+        log = ReadLog()
+        for number, frame, change in _changes(file, size, interval, log):
             if number >= len(kept) or not kept[number]:
                 continue
             at = len(index["times"])
@@ -420,17 +448,19 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
             index["changes"].append(round(change, 6))
             last = number
         array.flush()
+    index["log"] = asdict(log)
     with whole_file(_index_of(pictures)) as partial:  # the last: what has an index, is whole
-        partial.write_text(json.dumps(index))
+        partial.write_text(json.dumps(index), encoding="utf-8")
+    return index
 
 
 def _changes(
-    file: Path, size: tuple[int, int], interval: float
+    file: Path, size: tuple[int, int], interval: float, log: ReadLog
 ) -> Iterator[tuple[int, SmallFrame, float]]:
     """Frames with their number and the mean absolute difference from the one before, in [0, 1]."""
     request = clip_request(1, size, 1)
     before = None
-    for number, frame in enumerate(find_cuts(read_frames(file, request, interval, ReadLog()))):
+    for number, frame in enumerate(find_cuts(read_frames(file, request, interval, log))):
         change = 0.0 if before is None else _change(np.stack([before, frame.picture]))
         yield number, frame, change
         before = frame.picture

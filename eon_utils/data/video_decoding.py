@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
+from eon_utils.data.files import system_reason
 from eon_utils.data.picture_films import (
     count_pictures,
     picture_files,
@@ -239,7 +240,7 @@ def unread_reason(error: Exception) -> str:
     ours = isinstance(error, ValueError | OSError) and not isinstance(error, FFmpegError)
     if not ours:
         return "cannot be decoded"
-    return getattr(error, "strerror", None) or str(error)
+    return system_reason(error) if isinstance(error, OSError) else str(error)
 
 
 def _time(video: OpenVideo, frame: VideoFrame) -> float | None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.utils import flow_to_image
 
 from eon_utils.evaluation.metrics import psnr
+from eon_utils.models.inputs import as_float
 from eon_utils.notebook.display import DENSITIES, table
 
 # Okabe & Ito 2008
@@ -247,8 +248,8 @@ def _kernel(pixels: int, width: float) -> str:
 
 
 def _pixels(picture: Tensor) -> np.ndarray:
-    """(3, H, W) -> (H, W, 3), clipped to [0, 1]."""
-    picture = picture.detach().cpu().clamp(0, 1)
+    """(3, H, W), float or uint8 -> (H, W, 3), clipped to [0, 1]."""
+    picture = as_float(picture, "a sheet takes pictures").detach().cpu().clamp(0, 1)
     return picture.permute(1, 2, 0).numpy()
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eon_utils.config import DATA, literal
+from eon_utils.config import DATA
 from eon_utils.notebook.figures import COLOURS, LOOKS, curves, panels
+from eon_utils.notebook.parameters import literal
 
 Row = dict[str, Any]  # of a sweep's table: title of a column -> value
 Line = dict[Any, list[float]]  # value of a parameter -> what the runs with it measured
