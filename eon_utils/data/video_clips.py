@@ -64,6 +64,7 @@ STILL = 0.002  # mean change from frame to frame, below which a clip is drawn ag
 REDRAWS = 8  # times, at most
 LONG = 60  # seconds: a group is drawn no more often for what it has beyond
 TEXTS = {".csv", ".json", ".md", ".txt"}  # beside videos, what is said of them
+AXES, COLOURS = 4, 3  # of what is kept, (F, H, W, 3)
 NAME_BYTES = 80  # of a file's name in that of its cache
 CACHE_FORMAT = (SIDE, STRETCH)  # what it depends on beside the file: add a number to make it anew
 
@@ -399,13 +400,23 @@ def _cached(pictures: Path) -> dict[str, Any] | None:
     Then the file is decoded again.
     """
     try:
-        kept = len(np.load(pictures, mmap_mode="r"))
+        kept = np.load(pictures, mmap_mode="r")
         index = json.loads(_index_of(pictures).read_text(encoding="utf-8"))
-        lengths = [len(index["times"]), len(index["changes"])]
-        inside = all(0 <= begin < lengths[0] for begin in index["begins"])
+        whole = _fits(index, kept)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    return index if inside and lengths[0] == lengths[1] <= kept else None
+    return index if whole else None
+
+
+def _fits(index: dict[str, Any], kept: np.ndarray) -> bool:
+    """Whether an index can be that of pictures (F, H, W, 3)."""
+    times = np.array(index["times"], np.float64)
+    changes = np.array(index["changes"], np.float64)
+    begins = np.array(index["begins"], np.int64)
+    known = len(times) == len(changes) <= len(kept) and bool(np.isfinite([times, changes]).all())
+    inside = bool(((begins >= 0) & (begins < len(times))).all())
+    of_pictures = kept.dtype == np.uint8 and kept.ndim == AXES and kept.shape[3] == COLOURS
+    return known and inside and of_pictures and bool((np.diff(times) >= 0).all())
 
 
 def _kept(length: int, most: int) -> np.ndarray:
