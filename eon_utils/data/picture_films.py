@@ -35,6 +35,7 @@ STACKS = (".tif", ".tiff", ".webp", ".png", ".apng")  # FFmpeg reads the first p
 NUMBERED = (*STACKS, ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tga", ".jp2")
 SPEED = 12.5  # frames a second, where nothing tells: that of `video_folder`, so that all are used
 NUMBER = re.compile(r"\d+")
+LARGEST = 8192 * 8192  # pixels: a broken header may claim billions, and reading takes memory
 SHORT = 5  # frames: a film that is shorter gives no clip
 
 Read = TypeVar("Read")
@@ -176,6 +177,12 @@ def _count_beginnings(picture: Image.Image) -> int:
     return count
 
 
+def check_pixels(width: int, height: int) -> None:
+    """Raise a ValueError for frames that are too large to be read."""
+    if width * height > LARGEST:
+        raise ValueError(f"{width}x{height} pixels, at most 8192x8192 are read")
+
+
 def count_pictures(files: list[Path]) -> int:
     """The number of frames in the files of a film."""
     if len(files) > 1:
@@ -229,6 +236,7 @@ def _read_each(files: list[Path], read: Callable[[Image.Image], Read]) -> Iterat
 def _read_pages(file: Path, read: Callable[[Image.Image], Read]) -> Iterator[Read | None]:
     """As `_read_each`, for a file of several."""
     with open_picture(file) as picture:
+        check_pixels(*picture.size)
         count, whole = _pages(picture)
         apart = picture.format == "TIFF"  # elsewhere a picture is drawn over the one before
     index = 0

@@ -29,6 +29,8 @@ LOOKS: dict[str, int] = {}  # name -> index of its colour and dashes, in the ord
 
 SHEET_WIDTH = 8.0  # inches of all pictures in a row of a sheet, at most
 HEAT_COLUMNS = 6
+LETTER = 0.09  # inches of a letter in a title, about
+SHORT_TITLE = 24  # letters, which no title is cut to fewer than
 TEXT_WIDTH = 0.75  # of a shape below a block, in the units of an architecture's drawing
 ARROWS: dict[str, Any] = {
     "color": "#ffe100",
@@ -220,8 +222,14 @@ def _grid(
         ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=pad, parse_math=False)
     first = next(iter(rows.values()))
     for ax, title in zip(axes[0, : len(first)], titles, strict=False):
-        ax.set_title(title, parse_math=False)
+        ax.set_title(_shortened(title, size[0] / columns), parse_math=False)
     return fig, axes
+
+
+def _shortened(title: str, width: float) -> str:
+    """A title that leaves its neighbours room, of so many inches: names of files may be long."""
+    most = max(round(width / LETTER), SHORT_TITLE)
+    return title if len(title) <= most else f"{title[: most - 1]}…"
 
 
 def _bare(ax: Axes) -> None:

@@ -6,6 +6,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from eon_utils import VideoClips, photo_folder, video_folder
+from eon_utils.data import picture_films
 from eon_utils.data.picture_films import is_numbered, join_numbered, members
 
 FRAMES = 12
@@ -203,6 +204,13 @@ def test_one_damaged_page_costs_no_other(tmp_path):
         clips, names = video_folder(file, frames=5, size=(32, 24))
     assert names == ["a.tif @ 0 s", "a.tif @ 0.4 s"]
     assert (brightness(clips).view(2, 5).diff(dim=1) < 12).all(), "no step over the damage"
+
+
+def test_pictures_too_large_to_read_are_refused_by_their_size(tmp_path, monkeypatch):
+    stack(tmp_path / "a.tif")
+    monkeypatch.setattr(picture_films, "LARGEST", 24 * 32 - 1)
+    with pytest.raises(ValueError, match=r"a\.tif \(32x24 pixels, at most 8192x8192 are read\)"):
+        video_folder(tmp_path)
 
 
 @pytest.mark.parametrize("packed", [False, True])
