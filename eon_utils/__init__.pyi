@@ -1,6 +1,6 @@
 # The public face, by wing. Type checkers read it, and lazy_loader when a name is first used.
 
-from .config import resolve as resolve, setup as setup
+from .config import setup as setup
 from .data.atari import (
     HELD_OUT_GAMES as HELD_OUT_GAMES,
     TRAINING_GAMES as TRAINING_GAMES,
@@ -101,6 +101,7 @@ from .notebook.figures import (
     smooth as smooth,
 )
 from .notebook.live_panel import live_panel as live_panel
+from .notebook.parameters import resolve as resolve
 from .notebook.player import play as play, show_clip as show_clip
 from .notebook.scrubber import scrub as scrub
 from .notebook.sketches import strips as strips

@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eon_utils.config import PRESETS, ROOT, RUNS
+from eon_utils.config import PRESETS, ROOT, RUNS, check_seed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -153,6 +153,7 @@ def make_student(args: Namespace) -> int:
 def train_weights(args: Namespace) -> int:
     from eon_utils.data.files import check_writable
 
+    check_seed(args.seed)
     names = [name.strip() for name in args.only.split(",") if name.strip()]
     unknown = [name for name in names if name not in TRAINED]
     if unknown or not names:
@@ -254,6 +255,7 @@ def make_shards(args: Namespace) -> int:
     from eon_utils.data.files import alone_in
     from eon_utils.training import train_prior
 
+    check_seed(args.seed)
     shards.litdata()  # a missing package is told before videos are decoded
     check_whole("workers", args.workers, 1)
     words = pairs([[word] for word in args.mixture], "--mixture", "leaves=5")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import math
 import os
 import platform
 import random
@@ -19,15 +17,6 @@ if TYPE_CHECKING:  # imported where it is used, so that the command line answers
 
 PRESETS = ("smoke", "laptop", "full")
 LARGEST_SEED = 2**32 - 1  # NumPy's generator takes no larger one
-SIDE_MULTIPLE = 16  # of square frames, in pixels
-DEFAULTS = {  # of parameters that are the same at every preset
-    "images": "",
-    "videos": "",
-    "dataset": "",
-    "weights": "",
-    "download": False,
-    "resume": False,
-}
 
 
 def find_root() -> Path:
@@ -64,97 +53,11 @@ class Config(SimpleNamespace):
         return self.preset != "smoke" and not self.overridden
 
 
-def resolve(
-    preset: str, seed: int, table: dict[str, tuple[Any, Any, Any]], **overrides: object
-) -> Config:
-    """Settle a notebook's parameters.
-
-    Args:
-        preset: "smoke", "laptop" or "full".
-        seed: a whole number from 0 to 2**32 - 1.
-        table: name -> its values at (smoke, laptop, full).
-        **overrides: values that win over the table's, unless they are None. They must have the type
-            of the table's value, or that of `DEFAULTS`; text is read as Python would read it, as
-            papermill hands over `-p resume false`. Whole numbers are above 0, others from 0 on; a
-            whole `size`, the side of square frames, is a multiple of 16. A name that is in neither
-            is kept as it is. It counts as overridden unless it is empty.
-
-    Returns:
-        The parameters as attributes, beside `preset`, `seed` and `overridden`, a list of names.
-
-    Raises:
-        ValueError: for an unknown preset, or a number that is out of range.
-        TypeError: for a value of the wrong type.
-
-    Examples:
-        >>> cfg = resolve("smoke", 0, {"steps": (5, 500, 5000)}, steps=7, images="")
-        >>> print(cfg)
-        preset smoke, overridden: steps
-          seed         0
-          steps        7
-          images       ''
-    """
-    if preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+def check_seed(seed: Any) -> None:  # noqa: ANN401
+    """Raise a ValueError for what is no seed: NumPy's and PyTorch's generators take it."""
     whole = isinstance(seed, int) and not isinstance(seed, bool)
     if not whole or not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed={seed!r} must be a whole number from 0 to {LARGEST_SEED}")
-    column = PRESETS.index(preset)
-    values = {name: row[column] for name, row in table.items()}
-    overridden = []
-    for name, value in overrides.items():
-        usual = values.get(name, DEFAULTS.get(name))
-        if value is None or usual is None:
-            values[name] = usual if value is None else value
-        else:
-            values[name] = _checked(name, value, usual)
-            _check_side(name, values[name])
-        if values[name] != usual and (name in table or values[name]):
-            overridden.append(name)
-    return Config(preset=preset, seed=seed, overridden=overridden, **values)
-
-
-def literal(text: str) -> object:
-    """What a text means in Python, in any case of true, false and none; else the text itself.
-
-    Examples:
-        >>> literal("false"), literal("(64, 48)"), literal("my_clips/")
-        (False, [64, 48], 'my_clips/')
-    """
-    words = {"true": "True", "false": "False", "none": "None"}
-    try:
-        value = ast.literal_eval(words.get(text.lower(), text))
-    except (ValueError, SyntaxError):
-        return text
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _check_side(name: str, value: object) -> None:
-    """The networks that take square frames halve them four times."""
-    if name == "size" and isinstance(value, int) and value % SIDE_MULTIPLE:
-        raise ValueError(f"size={value} must be a multiple of {SIDE_MULTIPLE}")
-
-
-def _checked(name: str, value: Any, like: Any) -> Any:  # noqa: ANN401
-    """`value`, which must be of the type of `like`, and in range; a pair stays a pair."""
-    if isinstance(like, str):
-        if not isinstance(value, str | os.PathLike):
-            raise TypeError(f"{name}={value!r} must be text, such as 'my_folder/'")
-        return os.fspath(value)
-    if isinstance(value, str):
-        value = literal(value)
-    if isinstance(like, tuple):
-        if not isinstance(value, list | tuple) or len(value) != len(like):
-            raise TypeError(f"{name}={value!r} must be {len(like)} numbers, such as {list(like)}")
-        return tuple(_checked(name, v, w) for v, w in zip(value, like, strict=True))
-    allowed = (int, float) if isinstance(like, float) else type(like)
-    if not isinstance(value, allowed) or isinstance(value, bool) != isinstance(like, bool):
-        raise TypeError(f"{name}={value!r} must be of type {type(like).__name__}, such as {like!r}")
-    if isinstance(like, float) and not 0 <= value < math.inf:  # not so for nan either
-        raise ValueError(f"{name}={value!r} must be a number from 0 on, such as {like!r}")
-    if isinstance(like, int) and not isinstance(like, bool) and value < 1:
-        raise ValueError(f"{name}={value!r} must be greater than 0, such as {like!r}")
-    return value
 
 
 def seed_everything(seed: int) -> None:
@@ -185,7 +88,7 @@ def setup(cfg: Config, minutes: dict[str, str] | None = None) -> torch.device:
     """Seed everything, say what this machine is and how long this preset takes.
 
     Args:
-        cfg: from `resolve`.
+        cfg: from `eon.resolve`.
         minutes: preset -> the time that the notebook takes, such as "3 minutes".
 
     Returns:

@@ -13,15 +13,16 @@ from damage import broken
 from PIL import Image
 
 import eon_utils as eon
-from eon_utils.config import PRESETS, resolve
+from eon_utils.config import PRESETS
 from eon_utils.course import runner, sweep, widgets
 from eon_utils.course.ledger import read_ledger, write_ledger
 from eon_utils.data.shards import find_shards
 from eon_utils.models.prior import load_prior, save_prior
+from eon_utils.notebook.parameters import resolve
 from eon_utils.training import recording
 
 EACH = 80
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 TABLE = {"size": ((32, 32), (64, 64), (96, 96)), "steps": (5, 50, 500), "noise": (0.1, 0.2, 0.3)}
 SENSELESS = (
     *(0, -1, 2**40, 1.5, -0.1, float("nan"), float("inf"), True, False, "", "x", "0", "-1", "none"),
@@ -61,6 +62,51 @@ def test_of_damaged_pictures_each_is_read_or_named(tmp_path, kind):
                 assert "holds no readable picture" in str(error)
         assert all(one.category is UserWarning for one in caught), [str(c.message) for c in caught]
     assert 0 < read < EACH
+
+
+def test_of_numbered_pictures_a_damaged_one_costs_no_other(tmp_path):
+    for number in range(6):
+        (tmp_path / f"a{number}.png").write_bytes(encoded("PNG"))
+    data = (tmp_path / "a3.png").read_bytes()
+    for seed in range(EACH):
+        (tmp_path / "a3.png").write_bytes(broken(data, seed))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            clips, _ = eon.video_folder(tmp_path, frames=1, size=16)
+        said = [str(warning.message) for warning in caught]
+        assert len(clips) == 6 or (len(clips) == 5 and any("damaged" in one for one in said)), said
+
+
+def test_of_damaged_pages_none_costs_another(tmp_path):
+    file = tmp_path / "a.tif"
+    file.write_bytes(encoded("TIFF", frames=6))
+    data = file.read_bytes()
+    with Image.open(file) as stack:
+        stack.seek(3)
+        start, length = stack.tag_v2[273][0], stack.tag_v2[279][0]
+    for seed in range(EACH):
+        page = broken(data[start : start + length], 4 * seed + 1)  # bits turned: of the same length
+        file.write_bytes(data[:start] + page + data[start + length :])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            clips, _ = eon.video_folder(file, frames=1, size=16)
+        assert len(clips) in (5, 6)
+
+
+def test_of_damaged_caches_each_is_read_or_made_anew(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tif").write_bytes(encoded("TIFF", frames=12))
+
+    def films():
+        source = eon.VideoClips(1, 3, 16, folders=(f"{tmp_path}/in",), cache=f"{tmp_path}/out")
+        return source.stack()
+
+    films()
+    for part in sorted((tmp_path / "out").iterdir()):
+        data = part.read_bytes()
+        for seed in range(EACH):
+            part.write_bytes(broken(data, seed))
+            assert films().isfinite().all()
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])
@@ -142,6 +188,15 @@ def test_of_damaged_tables_and_notes_each_is_read_or_named(tmp_path):
                 assert file.parent.name in str(error), error
         assert named > EACH // 2, name
         file.write_bytes(data)
+
+
+def test_line_endings_of_other_systems_are_read(tmp_path):
+    for name, read in written_notes(tmp_path).items():
+        file = tmp_path / name
+        text = file.read_text(encoding="utf-8")
+        as_it_was = read(file)
+        file.write_bytes(text.replace("\n", "\r\n").encode())
+        assert read(file) == as_it_was, name
 
 
 def test_of_damaged_widgets_each_is_named():

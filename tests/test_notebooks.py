@@ -14,10 +14,11 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
+from eon_utils.config import PRESETS
 from eon_utils.course import pages, pictures, publish
 from eon_utils.course.ledger import read_ledger
 from eon_utils.course.outputs import VIEW, alt_of, images, kind_of, outputs, picture_of
-from eon_utils.course.parameters import parameters
+from eon_utils.course.parameters import minutes, parameters
 from eon_utils.course.widgets import ALL_BYTES, FILE_BYTES, FOLDER, KEY, restore_widgets
 from eon_utils.notebook.display import COARSENESS, SUFFIXES
 
@@ -154,6 +155,17 @@ def test_says_one_time_everywhere_and_that_which_was_measured(nb, path, repo):
         if row["metric"] == "notebook" and row["phase"] == path.stem[:2]
     )
     assert 0.6 * took < seconds(times["laptop"]) < 1.6 * took, f"it took {took:.0f} s"
+
+
+def test_the_guide_says_the_same_times(repo):
+    guide = (repo / "GUIDE.md").read_text(encoding="utf-8")
+    times = [minutes(path) for path in sorted((repo / "notebooks").glob("*.ipynb"))]
+    for preset in PRESETS:
+        every = sorted((time[preset] for time in times), key=seconds)
+        (row,) = re.findall(rf"^\| `{preset}` \|.*", guide, re.M)
+        assert f"| {every[0]} to {every[-1]} " in row, row
+    total = sum(seconds(time["smoke"]) for time in times)
+    assert "`PRESET=smoke`: in about three minutes" in guide and 120 < total < 240
 
 
 def test_parameters_are_literals_with_a_comment(nb, path):

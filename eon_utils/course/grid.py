@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eon_utils.config import ROOT
-from eon_utils.course.parameters import parameters, preset_table, refuse_unknown, settle, typed
+from eon_utils.course.parameters import parameters, refuse_unknown, rules, settle, typed
 from eon_utils.data.files import whole_file
 
 ASKED = "sweep.json"  # in a sweep's folder: what it was asked for
@@ -131,12 +131,12 @@ def combine(notebook: Path, axes: Axes) -> list[Job]:
         ValueError: for a value out of range, by the same rules as in the notebook.
     """
     known = parameters(notebook)
-    table = preset_table(notebook)
+    of_notebook = rules(notebook)
     swept = [name for name, values in axes.items() if len(values) > 1]
     jobs = []
     for combination in itertools.product(*axes.values()):
         settings = dict(zip(axes, combination, strict=True))
-        values = settle(known, table, settings, settings.get("preset", "laptop"))
+        values = settle(known, of_notebook, settings, settings.get("preset", "laptop"))
         jobs.append(Job(_folder({name: settings[name] for name in swept}), settings, values))
     return jobs
 

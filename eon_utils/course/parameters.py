@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eon_utils.config import PRESETS, literal, resolve
+from eon_utils.config import PRESETS
 from eon_utils.course.outputs import read_notebook
+from eon_utils.notebook.parameters import literal, resolve
 
 KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -25,6 +26,8 @@ KINDS_OF_NONE = [
     "list",
     "None",
 ]  # where the default is a plain None
+# What is raised where a call of a notebook is not written out plainly.
+NOT_PLAIN = (SyntaxError, ValueError, LookupError, StopIteration)
 OWN_FILES = ("images", "videos", "weights")  # parameters that name files of the user's
 
 
@@ -85,31 +88,55 @@ def _kinds(default: object, annotation: ast.expr | None) -> list[str]:
     return ["list" if kind == "tuple" else kind]
 
 
-def preset_table(notebook: Path) -> dict[str, Any]:
-    """The table that a notebook hands to `eon.resolve`, written as `dict(...)`.
+def rules(notebook: Path) -> dict[str, Any]:
+    """What a notebook hands to `eon.resolve`: its table, written as `dict(...)`, and `own_clips`.
 
-    Nothing where it is written otherwise: the notebook itself then refuses what it can't take.
+    An empty table where it is written otherwise: the notebook itself then refuses what it can't
+    take.
     """
-    for cell in read_notebook(notebook).cells:
-        if cell.cell_type == "code" and "eon.resolve(" in cell.source:
-            try:
-                return _table_in(cell.source)
-            except (SyntaxError, ValueError, LookupError, StopIteration):  # not plain enough
-                return {}
-    return {}
+    try:
+        return _rules_in(_source_with(notebook, "eon.resolve("))
+    except NOT_PLAIN:
+        return {"table": {}}
 
 
-def _table_in(source: str) -> dict[str, Any]:
-    """The keywords of the table in a cell that calls `eon.resolve`."""
-    nodes = list(ast.walk(ast.parse(source)))
+def _rules_in(source: str) -> dict[str, Any]:
+    """Those of a cell that calls `eon.resolve`."""
     named = {}
-    for node in nodes:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign):
             named[ast.unparse(node.targets[0])] = node.value
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    third = next(call.args[2] for call in calls if ast.unparse(call.func) == "eon.resolve")
-    table = named.get(ast.unparse(third), third)
+    asked = _call(source, "eon.resolve")
+    table = named.get(ast.unparse(asked.args[2]), asked.args[2])
     entries = table.keywords if isinstance(table, ast.Call) else []
+    found: dict[str, Any] = {"table": _values(entries)}
+    own_clips = [entry for entry in asked.keywords if entry.arg == "own_clips"]
+    return found | _values(own_clips)
+
+
+def minutes(notebook: Path) -> dict[str, str]:
+    """Preset -> the time that a notebook says it takes, such as "3 minutes".
+
+    It is what the notebook hands to `eon.setup`; nothing where that is not written out.
+    """
+    try:
+        return ast.literal_eval(_call(_source_with(notebook, "eon.setup("), "eon.setup").args[1])
+    except NOT_PLAIN:
+        return {}
+
+
+def _source_with(notebook: Path, words: str) -> str:
+    """The first code cell that has these words."""
+    cells = [cell for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
+    return next((cell.source for cell in cells if words in cell.source), "")
+
+
+def _call(source: str, function: str) -> ast.Call:
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return next(call for call in calls if ast.unparse(call.func) == function)
+
+
+def _values(entries: Sequence[ast.keyword]) -> dict[str, Any]:
     return {str(entry.arg): ast.literal_eval(entry.value) for entry in entries}
 
 
@@ -149,8 +176,7 @@ def plan(
 
     Raises:
         ValueError: for a notebook that can't be read, an unknown preset, a parameter that none of
-            them has, or a value of the wrong type or out of range, by the same rules as in the
-            notebook (`resolve`).
+            them has, or a value that `resolve` refuses, as it will in the notebook.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset {preset} is unknown; choose one of {', '.join(PRESETS)}")
@@ -163,7 +189,7 @@ def plan(
         for name, text in settings.items():
             if name in of_notebook:
                 values[name] = typed(name, text, of_notebook[name].kinds)
-        planned.append((path, settle(of_notebook, preset_table(path), values, preset)))
+        planned.append((path, settle(of_notebook, rules(path), values, preset)))
     return planned
 
 
@@ -200,22 +226,22 @@ def typed(name: str, text: str, kinds: Sequence[str]) -> Any:  # noqa: ANN401
 
 
 def settle(
-    known: Mapping[str, Parameter], table: dict[str, Any], values: Mapping[str, Any], preset: str
+    known: Mapping[str, Parameter], rules: dict[str, Any], values: Mapping[str, Any], preset: str
 ) -> dict[str, Any]:
     """Those values that differ from a notebook's own defaults; all are checked.
 
     Args:
         known: its parameters.
-        table: its `preset_table`.
+        rules: the notebook's.
         values: by the name of a parameter that it has, of the right type.
         preset: in force where `values` has none.
 
     Raises:
-        ValueError: for a value out of range, by the same rules as in the notebook (`resolve`).
+        ValueError: for a value that `resolve` refuses, as it will in the notebook.
     """
     changed = {name: value for name, value in values.items() if value != known[name].default}
     try:
-        resolve(**{"preset": preset, "seed": 0, "table": table} | changed)
+        resolve(**{"preset": preset, "seed": 0} | rules | changed)
     except TypeError as error:
         raise ValueError(str(error)) from error
     return changed

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +21,14 @@ from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
 from eon_utils.config import ROOT
-from eon_utils.course.ledger import Row, duration, pivot, read_ledger, text_table, write_ledger
+from eon_utils.course.ledger import Row, duration, pivot, text_table, write_ledger
 from eon_utils.course.outputs import count_claims, ledger_rows
-from eon_utils.course.parameters import plan
+from eon_utils.course.parameters import minutes, plan
 from eon_utils.course.site import build_site
 from eon_utils.data.files import alone_in, check_writable, whole_file
 
 log = logging.getLogger("papermill")
 
-# of a notebook that was not timed yet
-BUDGETS = {"smoke": "up to 1 min", "laptop": "up to 9 min", "full": "up to 35 min on two cores"}
 ASKED = "run.json"  # in a run's folder: what it was asked for
 LONGEST_MESSAGE = 160  # characters, where one line is what there is
 
@@ -87,7 +86,7 @@ def run(
         FileExistsError: when `out` is in use.
     """
     jobs = plan(select(only, root), preset, settings or {})
-    out = (out or root / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")).resolve()
+    out = (out or dated_folder(root / "runs")).resolve()
     make_empty(out)
     asked = Asked(preset, not only, jobs)
     write_asked(asked, out / ASKED)
@@ -158,7 +157,7 @@ def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
         say(f"Preset {asked.preset}, {len(jobs)} notebook{'s' * (len(jobs) != 1)}, into {out}")
         if kept:
             say(f"Kept, because they ran through: {', '.join(path.stem for path in kept)}")
-        announce(jobs, asked.preset, root)
+        announce(jobs, asked.preset)
         executed = []
         rows: list[Row] = []
         ledger_kept = True
@@ -198,6 +197,20 @@ def ran_through(path: Path) -> NotebookNode | None:
     except (OSError, ValueError):  # the runner was killed while it was written
         return None
     return nb if nb.metadata.get("eon", {}).get("status") == "ok" else None
+
+
+def dated_folder(runs: Path, kind: str = "") -> Path:
+    """A path for a new folder, named by the date and time.
+
+    Where it is taken, a number follows: clocks are put back, and two runs may begin at once.
+
+    Examples:
+        >>> len(dated_folder(Path("nowhere"), "sweep_").name)
+        25
+    """
+    name = f"{kind}{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    numbered = (runs / f"{name}_{number}" for number in count(2))
+    return next(path for path in chain([runs / name], numbered) if not path.exists())
 
 
 def make_empty(folder: Path) -> None:
@@ -249,16 +262,12 @@ def use_own_kernel() -> None:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
 
 
-def announce(jobs: list[tuple[Path, dict[str, Any]]], preset: str, root: Path) -> None:
-    """Print what will run, with which parameters, and how long that is known to take."""
-    expected = {}
-    for row in read_ledger(root / "data" / "ledger.json"):
-        if row["metric"] == "notebook" and row["preset"] == preset:
-            expected[row["phase"]] = f"about {duration(row['value'])}"
+def announce(jobs: list[tuple[Path, dict[str, Any]]], preset: str) -> None:
+    """Print what will run, with which parameters, and how long each notebook says it takes."""
     for path, values in jobs:
-        time_needed = expected.get(path.name[:2], BUDGETS[preset])
+        time_needed = minutes(path).get(preset, "")
         settings = " ".join(f"{name}={value!r}" for name, value in values.items())
-        say(f"  {path.stem:<34} {time_needed} {settings}".rstrip())
+        say(f"  {path.stem:<34} {time_needed:<14} {settings}".rstrip())
     say("")
 
 

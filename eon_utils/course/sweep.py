@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +65,7 @@ def start(
     cluster = check_cluster(cluster)
     jobs = combine(*sweep)
     check_answers(cluster)
-    out = (out or root / "runs" / time.strftime("sweep_%Y-%m-%d_%H-%M-%S")).resolve()
+    out = (out or runner.dated_folder(root / "runs", "sweep_")).resolve()
     runner.make_empty(out)
     write_asked(sweep, out)  # before all else, so that `resume` goes on from wherever it is killed
     with alone_in(out):

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 NAMED = 20  # files that a message names, at most
 STALE = 24 * 3600  # seconds after which nobody writes to an unfinished file any more
+NAME_BYTES = 200  # of a file's name, to which something is added
 SPARE = 50e6  # bytes that are left free beside what is written
 # What a full disk says, and a quota that is used up. Others: a file system that keeps no room.
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -26,6 +27,8 @@ NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 def list_files(path: str | Path, parameter: str, wanted: str) -> list[Path]:
     """The files of a folder in order of name, or the one file. Hidden ones are left out.
+
+    A link that leads nowhere is among them: who reads it, names it.
 
     Args:
         path: of a folder or a file.
@@ -40,7 +43,8 @@ def list_files(path: str | Path, parameter: str, wanted: str) -> list[Path]:
         missing = f"{parameter}={str(path)!r} does not exist (looked in {Path.cwd()})"
         raise FileNotFoundError(f"{missing}; give {wanted}")
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file() and file.name[0] != ".")
+        shown = [file for file in path.iterdir() if file.name[0] != "."]
+        return sorted(file for file in shown if file.is_file() or not file.exists())
     return [path] if path.is_file() else []
 
 
@@ -54,11 +58,28 @@ def folders_left_out(path: Path) -> list[str]:
     return [f"folders in it are not read: {name_some(sorted(folders))}"]
 
 
+def system_reason(error: OSError) -> str:
+    """Why a file can't be read, in the system's words, but for what these do not tell."""
+    if isinstance(error, FileNotFoundError) and os.path.islink(error.filename or ""):
+        return "a link that leads nowhere"
+    return error.strerror or str(error)
+
+
 def name_some(items: list[str]) -> str:
     """The items one after the other; of many, the first and how many more there are."""
     text = ", ".join(items[:NAMED])
     more = len(items) - NAMED
     return f"{text} and {more} more" if more > 0 else text
+
+
+def shortened(name: str, most: int = NAME_BYTES) -> str:
+    """As much of a name as leaves room for an addition: file systems take 255 bytes.
+
+    Examples:
+        >>> shortened("a film.mp4"), shortened("ü" * 300, 80) == "ü" * 40
+        ('a film.mp4', True)
+    """
+    return name.encode()[:most].decode(errors="ignore")
 
 
 @contextmanager
@@ -69,9 +90,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    start = shortened(path.name)
     _remove_left(path)
     # Of its own name, because another process may be writing the same file.
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    partial = path.with_name(f"{start}.{uuid4().hex}.partial")
     try:
         partial.touch()
         mode = partial.stat().st_mode
@@ -90,7 +112,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(path)
-    with TemporaryDirectory(".partial", f"{path.name}.", path.parent) as folder:
+    with TemporaryDirectory(".partial", f"{shortened(path.name)}.", path.parent) as folder:
         yield Path(folder)
 
 
@@ -113,7 +135,7 @@ def whole_tensors(path: Path) -> Iterator[Path]:
 
 def _remove_left(path: Path) -> None:
     """Remove what writers of a path left that were killed a day ago."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+    for left in path.parent.glob(f"{glob.escape(shortened(path.name))}.*.partial"):
         with suppress(OSError):  # another process may have finished it just now
             if time.time() - left.stat().st_mtime > STALE:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()

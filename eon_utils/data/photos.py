@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from eon_utils.data.clips import check_whole
-from eon_utils.data.files import folders_left_out, list_files, name_some
+from eon_utils.data.files import folders_left_out, list_files, name_some, system_reason
 
 PHOTOS = ("astronaut", "chelsea", "coffee")
 TRAINING_PHOTOS = (*PHOTOS, "brick", "grass", "gravel", "coins", "clock_motion")
@@ -32,11 +35,17 @@ TITLES = {  # where a file is not named by what it shows
     "hubble_deep_field": "stars",
 }
 
+COLOUR_AXES = 3  # (H, W, C)
+MOST_COLOUR = 2**16 - 1
 EVEN = (0.5, 0.5)  # shares of what is cropped away that lie on the left and above
 HEADS_KEPT = (0.5, 0.2)  # more is cropped below than above: heads are at the top
-BITS = (8, 10, 12, 14, 16)  # of whole numbers in files of gray pictures
+BITS = (1, 8, 10, 12, 14, 16)  # of whole numbers in files of pictures
+ROWS = 2**22  # gray values of a large picture that are scaled at a time
+PNG = b"\x89PNG\r\n\x1a\n"  # how a file begins
+BESIDE = (b"tEXt", b"zTXt", b"iTXt", b"tIME", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"eXIf")
 ORIENTATION = 0x0112  # EXIF's tag
 PHOTOMETRIC, SAMPLE_FORMAT = 262, 339  # TIFF's tags
+ONES = "its values are 0 and 1; 1 is white"
 WHITE_IS_ZERO, UNSIGNED = "white is zero", "unsigned"  # what they say, noted in a picture's info
 UPRIGHT = {  # its values
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,9 +62,10 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
     """One picture, upright, on white where transparent, scaled and cropped.
 
     Gray values beyond 8 bits are scaled, and a warning says from where to where. Whole numbers
-    from 0 on: the largest number of 8, 10, 12, 14 or 16 bits is white, whichever all values fit.
+    from 0 on: the largest of 1, 8, 10, 12, 14 or 16 bits is white, the first that holds them all.
     So in colours of 16 bits. Where a TIFF says that 0 is white, it is the other way round.
     Others: [0, 1] stays, else the lowest is black and the highest white. Holes (NaN) are black.
+    Where 8 bits hold nothing but 0 and 1, as masks do, 1 is white, and a warning says so.
 
     Args:
         picture: of any mode.
@@ -76,10 +86,46 @@ def crop_to(picture: Image.Image, size: tuple[int, int], centre: bool = False) -
         warnings.warn(f"{name}: {levels}", stacklevel=2)
         picture = Image.fromarray(gray_values(deep_values(picture), levels))
     rgb = to_rgb(picture)
+    if highest_of_8_bits(rgb) == 1:
+        warnings.warn(f"{name}: {ONES}", stacklevel=2)
+        rgb = ones_in_white(rgb)
     centering = EVEN if centre else HEADS_KEPT
     picture = ImageOps.fit(rgb, size, Image.Resampling.LANCZOS, centering=centering)
     values = np.asarray(picture, dtype=np.float32) / 255  # (H, W, 3)
     return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+@contextmanager
+def open_picture(file: Path) -> Iterator[Image.Image]:
+    """Open the file of a picture, or of several: as `Image.open`, which refuses more PNG files."""
+    with file.open("rb") as handle:
+        of_png = handle.read(len(PNG)) == PNG
+        handle.seek(0)
+        with Image.open(io.BytesIO(picture_bytes(file)) if of_png else handle) as picture:
+            picture.filename = str(file)
+            yield picture
+
+
+def picture_bytes(file: Path) -> bytes:
+    """The bytes of a picture's file; of a PNG without what it says beside its pixels.
+
+    Texts and profiles change no pixel here, and damaged or long ones keep PIL from reading any. So
+    does a damaged note of how the camera was held.
+    """
+    data = file.read_bytes()
+    if not data.startswith(PNG):
+        return data
+    kept = [PNG]
+    place = len(PNG)
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        chunk = data[place : place + 12 + length]  # its length, kind, what is in it, checksum
+        kind, checksum = chunk[4:8], chunk[-4:]
+        whole_tags = kind == b"eXIf" and zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == checksum
+        if kind not in BESIDE or whole_tags:
+            kept.append(chunk)
+        place += len(chunk)
+    return b"".join(kept)
 
 
 def is_deep(picture: Image.Image) -> bool:
@@ -101,21 +147,50 @@ def all_bits(picture: Image.Image) -> Image.Image:
     Where its values fit into 8, 10, 12 or 14 bits, the largest number of these is white, and a
     warning says so. Any other picture stays as it is.
     """
+    values = colours_of_16_bits(picture)
+    if values is None:
+        return picture
+    high = highest_colour(values)
+    white = white_above(high)
+    if white < MOST_COLOUR:
+        name = Path(getattr(picture, "filename", "")).name
+        warnings.warn(f"{name}: its values go to {high}; {white} is white", stacklevel=3)
+    return from_16_bits(picture, values, white)
+
+
+def colours_of_16_bits(picture: Image.Image) -> np.ndarray | None:
+    """The values (H, W, 3 or 4), blue first, of which PIL keeps the upper 8 bits.
+
+    None where a picture, just opened, has other ones.
+    """
     file = getattr(picture, "filename", "")
     of_16_bits = picture.mode in ("RGB", "RGBA") and ";16" in repr(getattr(picture, "tile", ""))
     if not of_16_bits or not file:
-        return picture
+        return None
     import cv2
 
-    data = np.fromfile(file, np.uint8)
-    values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # (H, W, 3 or 4), blue first
-    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+    data = np.frombuffer(picture_bytes(Path(file)), np.uint8)
+    page = (picture.tell(), picture.tell() + 1)
+    _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=page)
+    if not pages or pages[0].dtype != np.uint16 or pages[0].ndim != COLOUR_AXES:
+        return None
+    return pages[0]
+
+
+def highest_colour(values: np.ndarray) -> int:
+    """The largest of `colours_of_16_bits`, transparency left out."""
+    return int(values[..., :3].max())
+
+
+def white_above(high: int) -> int:
+    """The largest number of the fewest bits that hold a value, at most 16."""
+    return next(2**bits - 1 for bits in BITS if high < 2**bits)
+
+
+def from_16_bits(picture: Image.Image, values: np.ndarray, white: int) -> Image.Image:
+    """A picture, with its `colours_of_16_bits` scaled to 8; as PIL has it where all are used."""
+    if white == MOST_COLOUR:
         return picture
-    high = int(values[..., :3].max())
-    white = next(2**bits - 1 for bits in BITS if high < 2**bits)
-    if white == 2**16 - 1:
-        return picture
-    warnings.warn(f"{Path(file).name}: its values go to {high}; {white} is white", stacklevel=3)
     colours = (255 * (values[..., 2::-1] / white)).round().astype(np.uint8)
     whole = Image.fromarray(colours)
     if values.shape[2] == 4:
@@ -141,6 +216,16 @@ def _note_tags(picture: Image.Image) -> None:
         picture.info[WHITE_IS_ZERO] = True
     if picture.mode == "I" and np.all(np.atleast_1d(tags.get(SAMPLE_FORMAT, 0)) == 1):
         picture.info[UNSIGNED] = True
+
+
+def highest_of_8_bits(rgb: Image.Image) -> int:
+    """The largest value of a picture of 8 bits a channel, without transparency."""
+    return int(np.asarray(rgb).max())
+
+
+def ones_in_white(rgb: Image.Image) -> Image.Image:
+    """A picture whose values are 0 and 1, with 255 in place of 1."""
+    return rgb.point(lambda value: 255 * value)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -176,11 +261,11 @@ def gray_levels(pictures: Iterable[Image.Image]) -> GrayLevels:
     for picture in pictures:
         whole = picture.mode.startswith("I")
         inverted = bool(picture.info.get(WHITE_IS_ZERO))  # as X-rays are kept
-        values = deep_values(picture)
-        known = values[np.isfinite(values)]
-        if known.size:
-            low = min(low, float(known.min()))
-            high = max(high, float(known.max()))
+        for rows in _by_rows(deep_values(picture)):
+            known = rows[np.isfinite(rows)]
+            if known.size:
+                low = min(low, float(known.min()))
+                high = max(high, float(known.max()))
     if low > high:  # nothing but holes
         low, high = 0.0, 1.0
     levels = _levels(low, high, whole)
@@ -199,9 +284,18 @@ def _levels(low: float, high: float, whole: bool) -> GrayLevels:
 
 def gray_values(values: np.ndarray, levels: GrayLevels) -> np.ndarray:
     """Gray values (H, W) from 0, black, to 255; holes are black."""
-    values = np.where(np.isfinite(values), values.astype(np.float64), levels.black)
-    gray = (values - levels.black) / (levels.white - levels.black)
-    return (255 * gray.clip(0, 1)).round().astype(np.uint8)
+    parts = []
+    for rows in _by_rows(values):
+        known = np.where(np.isfinite(rows), rows.astype(np.float64), levels.black)
+        gray = (known - levels.black) / (levels.white - levels.black)
+        parts.append((255 * gray.clip(0, 1)).round().astype(np.uint8))
+    return np.concatenate(parts)
+
+
+def _by_rows(values: np.ndarray) -> list[np.ndarray]:
+    """Gray values (H, W), some rows at a time: as float64 they take many times their room."""
+    count = max(ROWS // values.shape[1], 1)
+    return [values[start : start + count] for start in range(0, len(values), count)]
 
 
 @lru_cache(maxsize=32)
@@ -359,8 +453,9 @@ def photo_folder(
     if remarks:
         warnings.warn(f"{path}: {'; '.join(remarks)}", stacklevel=2)
     if not pictures:
+        found = name_some(skipped) if skipped else "no file at all"
         formats = "PNG, JPEG, WebP, GIF, BMP and TIFF are read"
-        raise ValueError(f"images={str(path)!r} holds no readable picture; {formats}")
+        raise ValueError(f"images={str(path)!r} holds no readable picture: {found}; {formats}")
     return torch.stack(pictures), names
 
 
@@ -373,12 +468,12 @@ def _reason(file: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "empty" if not file.stat().st_size else "no picture of a known format"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return system_reason(error)
     return "cut off" if "truncated" in str(error).lower() else "cannot be decoded"
 
 
 def _read_picture(file: Path, size: tuple[int, int]) -> Tensor:
-    with Image.open(file) as picture:
+    with open_picture(file) as picture:
         twice = (2 * size[0], 2 * size[1])
         picture.draft("RGB", twice)  # large JPEGs are decoded at a fraction of their size
         return crop_to(picture, size)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from eon_utils.config import DATA
 from eon_utils.data.clips import check_whole
-from eon_utils.data.files import name_some
+from eon_utils.data.files import check_room, name_some
 from eon_utils.data.photos import crop_to
 from eon_utils.data.video_folder import ClipRequest, clip_request, read_clips, to_tensor
 
@@ -23,6 +21,8 @@ IMAGE_SETS = {"CIFAR10": 170, "STL10": 2640, "Flowers102": 345}  # MB to downloa
 VIDEO_SETS = ("MovingMNIST", "UCF101")
 MNIST_FRAMES = 20  # of each sequence of MovingMNIST
 MNIST_MB = 820
+UNPACKED = 2.2  # times its download, what a set takes
+REFUSALS = (OSError, RuntimeError, ValueError, HTTPException)  # of torchvision
 
 
 def public_images(
@@ -49,18 +49,16 @@ def public_images(
     Raises:
         ValueError: for an unknown name or a limit below 1.
         FileNotFoundError: when files are missing.
+        NoRoomError: when the disk is too full for the download.
         ConnectionError: when downloading fails.
     """
     _check_name(name, IMAGE_SETS)
     check_whole("limit", limit, 1)
-    from torchvision import datasets
-
     root = _folder(root)
     split: dict[str, Any] = {"split": "train" if train else "test"}
     if name == "CIFAR10":
         split = {"train": train}
-    with _missing_files_explained(name, root, download, IMAGE_SETS[name], "data/torchvision.md"):
-        data_set = getattr(datasets, name)(root, download=download, **split)
+    data_set = _placed(name, root, download, IMAGE_SETS[name], "data/torchvision.md", **split)
     pictures = []
     for index in range(min(limit, len(data_set))):
         picture = data_set[index][0]
@@ -100,6 +98,7 @@ def public_videos(
     Raises:
         ValueError: for an unknown name or a number out of range.
         FileNotFoundError: when files are missing.
+        NoRoomError: when the disk is too full for the download.
         ConnectionError: when downloading fails.
     """
     _check_name(name, VIDEO_SETS)
@@ -120,34 +119,47 @@ def _folder(root: str | Path | None) -> Path:
     return DATA / "torchvision" if root is None else Path(root).expanduser()
 
 
-@contextmanager
-def _missing_files_explained(
-    name: str, root: Path, download: bool, megabytes: int, card: str
-) -> Iterator[None]:
-    """What torchvision raises, in the words of this course."""
+def _placed(
+    name: str,
+    root: Path,
+    download: bool,
+    megabytes: int,
+    card: str,
+    **split: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """A data set of torchvision; what that raises, in the words of this course.
+
+    Raises:
+        FileNotFoundError: where files are missing, and shall not be downloaded.
+        NoRoomError: where the disk is too full for them.
+        ConnectionError: where downloading fails.
+    """
+    from torchvision import datasets
+
+    by_hand = f"{card} says how to place the files by hand"
     try:
-        yield
-    except (OSError, RuntimeError, ValueError, HTTPException) as error:
-        by_hand = f"{card} says how to place the files by hand"
-        if download:
-            failed = f"could not be downloaded to {root} ({type(error).__name__}: {error})"
-            instead = "without a network use the sources that are built in"
-            raise ConnectionError(f"{name} {failed}; {instead}, or {by_hand}") from error
-        fetched = f"download=True fetches {megabytes} MB when there is a network"
-        message = f"{name} is not complete in {root}; {fetched}, and {by_hand}"
-        raise FileNotFoundError(message) from error
+        return getattr(datasets, name)(root, download=False, **split)
+    except REFUSALS as error:
+        if not download:
+            fetched = f"download=True fetches {megabytes} MB when there is a network"
+            message = f"{name} is not complete in {root}; {fetched}, and {by_hand}"
+            raise FileNotFoundError(message) from error
+    check_room(root, UNPACKED * megabytes * 1e6, f"{name}, packed and unpacked,")
+    try:
+        return getattr(datasets, name)(root, download=True, **split)
+    except REFUSALS as error:
+        failed = f"could not be downloaded to {root} ({type(error).__name__}: {error})"
+        instead = "without a network use the sources that are built in"
+        raise ConnectionError(f"{name} {failed}; {instead}, or {by_hand}") from error
 
 
 def _moving_mnist(train: bool, request: ClipRequest, root: Path, download: bool) -> Tensor:
-    from torchvision import datasets
-
     if request.frames > MNIST_FRAMES:
         raise ValueError(
             f"frames={request.frames!r}: the sequences of MovingMNIST have {MNIST_FRAMES} frames"
         )
     card = "data/public_videos.md"
-    with _missing_files_explained("MovingMNIST", root, download, MNIST_MB, card):
-        data = datasets.MovingMNIST(root, download=download).data  # (N, 20, 1, 64, 64), uint8
+    data = _placed("MovingMNIST", root, download, MNIST_MB, card).data  # (N, 20, 1, 64, 64), uint8
     # torchvision's own split trains on the first frames of each sequence and tests on its last.
     border = len(data) * 9 // 10
     part = data[:border] if train else data[border:]
@@ -171,7 +183,7 @@ def _ucf101(train: bool, request: ClipRequest, root: Path) -> Tensor:
                 f"torchvision cannot download it, and {by_hand}"
             )
     files = []
-    for line in names.read_text(encoding="utf-8").splitlines():
+    for line in names.read_text(encoding="utf-8-sig").splitlines():
         if line.strip():
             files.append(videos / line.split()[0])
     clips, skipped, _ = read_clips(files, request)

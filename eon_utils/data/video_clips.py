@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from eon_utils.data.files import (
     list_files,
     name_some,
     reserved_array,
+    shortened,
     whole_file,
 )
 from eon_utils.data.picture_films import join_numbered, picture_files
@@ -47,9 +48,11 @@ from eon_utils.data.video_folder import (
     LONGEST_STEP,
     SmallFrame,
     clip_request,
+    file_remarks,
     find_cuts,
+    read_clips,
     read_frames,
-    video_folder,
+    to_tensor,
 )
 
 SIDE = 128  # pixels, the shorter side of what is kept, at most
@@ -67,7 +70,8 @@ REDRAWS = 8  # times, at most
 LONG = 60  # seconds: a group is drawn no more often for what it has beyond
 TEXTS = {".csv", ".json", ".md", ".txt"}  # beside videos, what is said of them
 PART = 4096  # bytes in the middle of a file, by which it is told from another
-NAME_LENGTH = 80  # letters of a file's name in that of its cache
+AXES, COLOURS = 4, 3  # of what is kept, (F, H, W, 3)
+NAME_BYTES = 80  # of a file's name in that of its cache
 CACHE_REMEDY = "copy the course to where you may write, or give VideoClips another cache"
 CACHE_FORMAT = (SIDE, STRETCH)  # what it depends on beside the file: add a number to make it anew
 
@@ -85,6 +89,7 @@ class Film(NamedTuple):
     group: tuple[str, str]  # folder, and name without a number at its end
     pictures: Path  # .npy, (F, H, W, 3) uint8
     runs: tuple[Run, ...]  # that are long enough for a clip
+    remarks: list[str]  # on the file
 
 
 class Group(NamedTuple):
@@ -176,7 +181,8 @@ class VideoClips(ClipSource):
 def score_clips(folder: str | Path, frames: int, size: int, per_file: int = 4) -> dict[str, Tensor]:
     """Clips of each video of a folder, the same every time, to judge a model by.
 
-    They are those of `video_folder`, at 12.5 frames a second. Files that give none are left out.
+    They are those of `video_folder`, at 12.5 frames a second. Files that give none are left out. A
+    warning names those that are damaged, slow or dark.
 
     Args:
         folder: of videos.
@@ -191,18 +197,18 @@ def score_clips(folder: str | Path, frames: int, size: int, per_file: int = 4) -
         FileNotFoundError: for a folder that does not exist.
         ValueError: where no file gives a clip, and for a number out of range.
     """
-    clip_request(frames, size, per_file)  # here, as what it finds wrong is no file's fault
+    request = clip_request(frames, size, per_file)
     clips = {}
+    remarks = []
     for file in list_files(folder, "folder", "a folder of videos"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on the file
-            try:
-                films, _ = video_folder(file, frames, size, limit=per_file)
-            except ValueError:
-                continue
-        clips[file.name if file.stem in clips else file.stem] = films
+        films, _, said = read_clips([file], request)
+        if films:
+            clips[file.name if file.stem in clips else file.stem] = to_tensor(films)
+            remarks += said
     if not clips:
         raise ValueError(f"folder={str(folder)!r} holds no video with {frames} frames in a row")
+    if remarks:
+        warnings.warn(f"{folder}: {name_some(remarks)}", stacklevel=2)
     return clips
 
 
@@ -274,10 +280,12 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
     if not films:
         reasons = f": {name_some(skipped)}" if skipped else ", no file at all"
         raise ValueError(f"folders={folders!r} hold no usable video{reasons}")
+    remarks = [remark for film in films for remark in film.remarks]
+    said = [name_some(remarks)] if remarks else []
     if skipped:
-        where = ", ".join(folders)
-        unreadable = f"{len(skipped)} skipped, not usable as videos: {name_some(skipped)}"
-        warnings.warn(f"{where}: {unreadable}", stacklevel=4)
+        said = [f"{len(skipped)} skipped, not usable as videos: {name_some(skipped)}", *said]
+    if said:
+        warnings.warn(f"{', '.join(folders)}: {'; '.join(said)}", stacklevel=4)
     return films
 
 
@@ -340,27 +348,26 @@ def _film(file: Path, cache: Path, most: int, frames: int) -> Film:
     size = sum(part.st_size for part in parts)
     changed = max(part.st_mtime_ns for part in parts)
     identity = repr((str(file.resolve()), size, changed, *CACHE_FORMAT))
-    name = f"{file.stem[:NAME_LENGTH]}_{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:12]
+    name = f"{shortened(file.stem, NAME_BYTES)}_{digest}"
     whole = cache / f"{name}.npy"
     in_part = cache / f"{name}_{most}.npy"
-    if _is_kept(whole):
-        pictures = whole
-    else:
-        pictures = in_part
-        if not _is_kept(in_part):
-            length = count_packets(file)
-            if length < frames:
-                raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
-            pictures = whole if length <= most else in_part
-            with in_turn(pictures):
-                if not _is_kept(pictures):  # another process may have kept it meanwhile
-                    _keep(file, pictures, _kept(length, most))
-    index = json.loads(_index_of(pictures).read_text())
+    pictures, index = whole, _cached(whole)
+    if index is None:
+        pictures, index = in_part, _cached(in_part)
+    if index is None:
+        length = count_packets(file)
+        if length < frames:
+            raise ValueError(f"{length} frame{'s' * (length != 1)}, a clip needs {frames}")
+        pictures = whole if length <= most else in_part
+        with in_turn(pictures):
+            # Another process may have kept it meanwhile.
+            index = _cached(pictures) or _keep(file, pictures, _kept(length, most))
     runs = tuple(run for run in _runs(index) if len(run.frames) >= frames)
     if not runs:
         raise ValueError(f"nowhere {frames} frames in a row without a cut")
     group = (str(file.parent), re.sub(r"_\d+$", "", file.stem))
-    return Film(group, pictures, runs)
+    return Film(group, pictures, runs, file_remarks(file, ReadLog(**index.get("log", {}))))
 
 
 def _grouped(films: list[Film]) -> tuple[Group, ...]:
@@ -415,13 +422,29 @@ def _index_of(pictures: Path) -> Path:
     return pictures.with_suffix(".json")
 
 
-def _is_kept(pictures: Path) -> bool:
-    """Whether the cache has a file: its pictures and the index of them, both whole."""
+def _cached(pictures: Path) -> dict[str, Any] | None:
+    """The index of a file in the cache; None where it, or the pictures, are not there or damaged.
+
+    Then the file is decoded again.
+    """
     try:
-        count = len(np.load(pictures, mmap_mode="r"))
-        return len(json.loads(_index_of(pictures).read_text())["times"]) <= count
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        kept = np.load(pictures, mmap_mode="r")
+        index = json.loads(_index_of(pictures).read_text(encoding="utf-8"))
+        whole = _fits(index, kept)
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    return index if whole else None
+
+
+def _fits(index: dict[str, Any], kept: np.ndarray) -> bool:
+    """Whether an index can be that of pictures (F, H, W, 3)."""
+    times = np.array(index["times"], np.float64)
+    changes = np.array(index["changes"], np.float64)
+    begins = np.array(index["begins"], np.int64)
+    known = len(times) == len(changes) <= len(kept) and bool(np.isfinite([times, changes]).all())
+    inside = bool(((begins >= 0) & (begins < len(times))).all())
+    of_pictures = kept.dtype == np.uint8 and kept.ndim == AXES and kept.shape[3] == COLOURS
+    return known and inside and of_pictures and bool((np.diff(times) >= 0).all())
 
 
 def _kept(length: int, most: int) -> np.ndarray:
@@ -436,8 +459,8 @@ def _kept(length: int, most: int) -> np.ndarray:
     return kept
 
 
-def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
-    """Decode a file into the cache.
+def _keep(file: Path, pictures: Path, kept: np.ndarray) -> dict[str, Any]:
+    """Decode a file into the cache; returns its index.
 
     Raises:
         ValueError: with the reason why it can't be read.
@@ -452,7 +475,8 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
     with whole_file(pictures) as partial:
         array = reserved_array(partial, shape, what)
         last = -1
-        for number, frame, change in _changes(file, size, interval):
+        log = ReadLog()
+        for number, frame, change in _changes(file, size, interval, log):
             if number >= len(kept) or not kept[number]:
                 continue
             at = len(index["times"])
@@ -464,17 +488,19 @@ def _keep(file: Path, pictures: Path, kept: np.ndarray) -> None:
             last = number
         array.flush()
         give_back(partial, array[len(index["times"]) :].nbytes)  # of frames that are not there
+    index["log"] = asdict(log)
     with whole_file(_index_of(pictures)) as partial:  # the last: what has an index, is whole
-        partial.write_text(json.dumps(index))
+        partial.write_text(json.dumps(index), encoding="utf-8")
+    return index
 
 
 def _changes(
-    file: Path, size: tuple[int, int], interval: float
+    file: Path, size: tuple[int, int], interval: float, log: ReadLog
 ) -> Iterator[tuple[int, SmallFrame, float]]:
     """Frames with their number and the mean absolute difference from the one before, in [0, 1]."""
     request = clip_request(1, size, 1)
     before = None
-    for number, frame in enumerate(find_cuts(read_frames(file, request, interval, ReadLog()))):
+    for number, frame in enumerate(find_cuts(read_frames(file, request, interval, log))):
         change = 0.0 if before is None else _change(np.stack([before, frame.picture]))
         yield number, frame, change
         before = frame.picture

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
+from eon_utils.data.files import system_reason
 from eon_utils.data.picture_films import (
+    LARGEST,
+    check_pixels,
     count_pictures,
     picture_files,
     picture_interval,
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-LARGEST = 8192 * 8192  # pixels: a broken header may claim billions, and FFmpeg would take memory
 LONGEST = 10_000_000  # frames, four days: a broken index may claim billions
 LONGEST_SIDE = 32  # times the size that is wanted: longer pictures are too thin
 DRAWN_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # formats of text, which FFmpeg would draw
@@ -133,9 +135,7 @@ def _decoder(track: VideoStream) -> VideoCodecContext:
     decoder = track.codec_context
     if decoder is None:
         raise ValueError("unknown codec")
-    if decoder.width * decoder.height > LARGEST:
-        size = f"{decoder.width}x{decoder.height}"
-        raise ValueError(f"{size} pixels, at most 8192x8192 are read")
+    check_pixels(decoder.width, decoder.height)
     if track.metadata.get("alpha_mode") == "1":
         # FFmpeg's own decoders of WebM leave transparency out.
         library = "libvpx" if decoder.name == "vp8" else "libvpx-vp9"
@@ -239,7 +239,7 @@ def unread_reason(error: Exception) -> str:
     ours = isinstance(error, ValueError | OSError) and not isinstance(error, FFmpegError)
     if not ours:
         return "cannot be decoded"
-    return getattr(error, "strerror", None) or str(error)
+    return system_reason(error) if isinstance(error, OSError) else str(error)
 
 
 def _time(video: OpenVideo, frame: VideoFrame) -> float | None:

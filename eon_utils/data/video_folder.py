@@ -100,16 +100,10 @@ def video_folder(
     """
     request = clip_request(frames, size, limit, fps, every)._replace(centre=centre)
     path = Path(path).expanduser()
-    files = list_files(path, "videos", "a folder of videos, or one file")
-    if path.is_dir():
-        files = join_numbered(files)
-    clips, skipped, remarks = read_clips(files, request)
+    clips, skipped, remarks = read_clips(_video_files(path), request)
     left_out = folders_left_out(path)
     if not clips:
-        reasons = f": {name_some(skipped)}" if files else ", no file at all"
-        reasons = "; ".join([reasons, *left_out])
-        formats = "MP4, MKV, AVI, MOV, WebM, GIF, stacks and numbered pictures are read"
-        raise ValueError(f"videos={str(path)!r} holds no usable video{reasons}; {formats}")
+        raise ValueError(_no_usable_video(path, skipped))
     if skipped:
         unreadable = f"{len(skipped)} skipped, not readable as videos: {name_some(skipped)}"
         remarks = [unreadable, *remarks]
@@ -117,6 +111,55 @@ def video_folder(
     if remarks:
         warnings.warn(f"{path}: {'; '.join(remarks)}", stacklevel=2)
     return to_tensor(clips), [clip.name for clip in clips]
+
+
+def check_videos(path: str | Path, count: int, frames: int, size: int) -> None:
+    """Look whether videos give so many clips. No more of them is read than it takes to know.
+
+    Args:
+        path: as for `video_folder`.
+        count: clips that are needed.
+        frames: of each.
+        size: their side in pixels.
+
+    Raises:
+        FileNotFoundError: for a path that does not exist.
+        ValueError: where there are fewer.
+    """
+    request = clip_request(frames, size, count)
+    path = Path(path).expanduser()
+    found = 0
+    skipped = []
+    for file in _video_files(path):
+        log = ReadLog()
+        try:
+            speed, clips = _clips_in(file, request, log)
+            before = found
+            for _ in clips:
+                found += 1
+                if found == count:
+                    return
+            if found == before:
+                skipped.append(f"{file.name} ({_why_no_clip(log, frames, speed)})")
+        except Exception as error:  # whatever a decoder raises: the others are read
+            skipped.append(f"{file.name} ({unread_reason(error)})")
+    if not found:
+        raise ValueError(_no_usable_video(path, skipped))
+    gives = f"gives {found} clip{'s' * (found != 1)} of {frames} frames in a row"
+    raise ValueError(f"videos={str(path)!r} {gives}, {count} are needed: add a video")
+
+
+def _video_files(path: Path) -> list[Path]:
+    files = list_files(path, "videos", "a folder of videos, or one file")
+    return join_numbered(files) if path.is_dir() else files
+
+
+def _no_usable_video(path: Path, skipped: list[str]) -> str:
+    """What an error says of a folder without any clip, with the reason for each file."""
+    reasons = f": {name_some(skipped)}" if skipped else ", no file at all"
+    reasons = "; ".join([reasons, *folders_left_out(path)])
+    formats = "MP4, MKV, AVI, MOV, WebM, GIF, stacks and numbered pictures are read"
+    return f"videos={str(path)!r} holds no usable video{reasons}; {formats}"
 
 
 def clip_request(
@@ -211,28 +254,39 @@ def _file_clips(file: Path, request: ClipRequest) -> tuple[list[NamedClip], list
         ValueError: with the reason where there is none.
     """
     log = ReadLog()
+    speed, every_clip = _clips_in(file, request, log)
+    clips = _select_evenly(every_clip, SPARE * request.limit)
+    if not clips:
+        raise ValueError(_why_no_clip(log, request.frames, speed))
+    remarks = file_remarks(file, log)
+    if speed < request.fps / SLOWER:
+        used = f"all are used in place of {request.fps:g}"
+        remarks.append(f"{file.name} has {speed:.3g} frames a second, {used}")
+    return clips, remarks
+
+
+def _clips_in(file: Path, request: ClipRequest, log: ReadLog) -> tuple[float, Iterator[NamedClip]]:
+    """Frames a second of a file's clips, and the clips, read as they are asked for."""
     interval = frame_interval(file)
     step = max(1 / request.fps, interval)  # seconds from frame to frame of a clip
     frames = _resample(find_cuts(read_frames(file, request, interval, log)), step, interval)
-    clips = _select_evenly(_cut_into_clips(file, frames, request), SPARE * request.limit)
-    speed = f"{1 / step:.3g}"
-    if not clips:
-        raise ValueError(_why_no_clip(log, request.frames, speed))
+    return 1 / step, _cut_into_clips(file, frames, request)
+
+
+def file_remarks(file: Path, log: ReadLog) -> list[str]:
+    """What somebody should know of a file that was read."""
     remarks = []
     if log.damaged:
         remarks.append(f"{file.name} is damaged, its whole parts are used")
     if 0 < log.highest < DARK:
         dark = f"its values of 16 bits go to {log.highest} of 65535"
         remarks.append(f"{file.name} is dark: {dark}; scale them")
-    if step > SLOWER / request.fps:
-        used = f"all are used in place of {request.fps:g}"
-        remarks.append(f"{file.name} has {speed} frames a second, {used}")
-    return clips, remarks
+    return remarks
 
 
-def _why_no_clip(log: ReadLog, frames: int, speed: str) -> str:
+def _why_no_clip(log: ReadLog, frames: int, speed: float) -> str:
     if log.frames >= frames:
-        return f"nowhere {frames} frames in a row without a cut, at {speed} a second"
+        return f"nowhere {frames} frames in a row without a cut, at {speed:.3g} a second"
     readable = "readable " if log.damaged else ""
     plural = "" if log.frames == 1 else "s"
     return f"{log.frames} {readable}frame{plural}, a clip needs {frames}"

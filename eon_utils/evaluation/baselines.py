@@ -1,4 +1,8 @@
-"""What a model has to beat: linear codes and JPEG; copies, straight lines and optical flow."""
+"""What a model has to beat: linear codes and JPEG; copies, straight lines and optical flow.
+
+Pictures and clips are float in [0, 1], or uint8, which counts as 255ths; what is returned is float.
+Another type or range is a ValueError, and what is no tensor a TypeError.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eon_utils.models.inputs import in_unit_range
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+TAKES = "a baseline takes pictures"  # how errors of what it is given begin
 SCAN_START = b"\xff\xda"  # of a JPEG file: its header ends here
 NO_ARRAY: Any = None  # OpenCV's type stubs do not say that an array may be left out
 
@@ -61,6 +68,7 @@ class PatchPCA:
 
     def _to_columns(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3 * patch**2, L): a column for each of the L patches."""
+        images = in_unit_range(images, TAKES)
         return F.unfold(images - 0.5, self.patch, stride=self.patch)
 
 
@@ -78,6 +86,7 @@ def jpeg(images: Tensor, budget: int) -> Tensor:
     """
     from PIL import Image
 
+    images = in_unit_range(images, TAKES)
     output = torch.full_like(images, 0.5, device="cpu")
     pixels = (255 * images).round().byte()
     pixels = pixels.permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
@@ -106,12 +115,12 @@ def copy_last(clips: Tensor) -> Tensor:
     """Nothing moves: the last frame again.
 
     Args:
-        clips: (N, T, 3, H, W).
+        clips: (N, T, 3, H, W) in [0, 1].
 
     Returns:
-        (N, 3, H, W).
+        (N, 3, H, W) in [0, 1].
     """
-    return clips[:, -1]
+    return in_unit_range(clips[:, -1], TAKES)
 
 
 def linear_extrapolation(clips: Tensor) -> Tensor:
@@ -123,7 +132,8 @@ def linear_extrapolation(clips: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W) in [0, 1].
     """
-    extrapolated = 2 * clips[:, -1] - clips[:, -2]
+    before, last = in_unit_range(clips[:, -2:], TAKES).unbind(1)
+    extrapolated = 2 * last - before
     return extrapolated.clamp(0, 1)
 
 
@@ -177,7 +187,7 @@ def flow_extrapolation(clips: Tensor) -> Tensor:
 
 def _last_two_frames(clips: Tensor) -> np.ndarray:
     """(N, T, 3, H, W) -> (N, 2, H, W, 3)."""
-    frames = clips[:, -2:].cpu()
+    frames = in_unit_range(clips[:, -2:], TAKES).cpu()
     return frames.permute(0, 1, 3, 4, 2).contiguous().numpy()
 
 

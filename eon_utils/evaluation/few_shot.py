@@ -19,8 +19,10 @@ from eon_utils.config import device
 from eon_utils.data.atari import HELD_OUT_GAMES, AtariGames
 from eon_utils.data.camera_pans import MOVES, LabelledMoves
 from eon_utils.data.moving_digits import MovingDigits
+from eon_utils.models.inputs import as_float
 from eon_utils.threads import core_watch
 
+TAKES = "a classifier takes inputs"  # how errors of what it is given begin
 WIDTHS = (32, 48, 64, 64)  # of the network that learns from scratch
 EMBED_BATCH = 32
 QUERY_BATCH = 64
@@ -115,18 +117,19 @@ def pca_features(support: Tensor, query: Tensor, count: int = 100) -> tuple[Tens
     """Both sets along the principal components of the support set.
 
     Args:
-        support: (N, ...).
-        query: (M, ...).
+        support: (N, ...), float, or uint8, which counts as 255ths.
+        query: (M, ...), likewise.
         count: how many components; there are no more than N.
 
     Returns:
         (N, K) and (M, K).
     """
-    support = support.flatten(1)
+    support = as_float(support, TAKES).flatten(1)
+    query = as_float(query, TAKES).flatten(1)
     mean = support.mean(0)
     centred = support - mean
     _, _, components = torch.pca_lowrank(centred, min(count, len(support)), center=False)
-    return centred @ components, (query.flatten(1) - mean) @ components
+    return centred @ components, (query - mean) @ components
 
 
 def sample_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
@@ -214,9 +217,9 @@ def train_from_scratch(
     """As `linear_probe`, by a small network that learns from pixels, with Adam.
 
     Args:
-        support: clips (N, T, 3, H, W).
+        support: clips (N, T, 3, H, W), float in [0, 1] or uint8.
         labels: their classes (N,).
-        query: clips (M, T, 3, H, W).
+        query: clips (M, T, 3, H, W), likewise.
         steps: batches to train on.
         batch: clips a batch.
 
@@ -252,6 +255,7 @@ def _small_network(frames: int, classes: int) -> nn.Module:
 
 def _last_and_differences(clips: Tensor) -> Tensor:
     """(N, T, 3, H, W) -> (N, 3 * T, H, W): the last frame, and the differences of all."""
+    clips = as_float(clips, TAKES)
     last = clips[:, -1:] - 0.5
     differences = 4 * clips.diff(dim=1)
     return torch.cat([last, differences], 1).flatten(1, 2)

@@ -1,4 +1,8 @@
-"""How good a reconstruction is, and how like photographs pictures are: (N, 3, H, W) in [0, 1]."""
+"""How good a reconstruction is, and how like photographs pictures are.
+
+Pictures are (N, 3, H, W), float in [0, 1], or uint8, which counts as 255ths. Anything else but
+tensors of float or uint8 is a ValueError or a TypeError.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ import torch
 from torch import Tensor
 
 from eon_utils.models.conv_autoencoder import FramePredictor
+from eon_utils.models.inputs import as_float
 
 EXACT = 60.0  # dB; a rounding error of 1/1000, below what eight bits show
 SSIM_WINDOW = 11  # pixels a side
 NYQUIST = 0.5  # cycles a pixel: no picture holds a higher frequency
+TAKES = "a measure takes pictures"  # how errors of what it is given begin
 SLOPE_BAND = (0.04, 0.4)  # cycles a pixel, between which the slope of a spectrum is taken
 
 
@@ -30,7 +36,7 @@ def accuracy(images: Tensor, targets: Tensor) -> float:
         >>> accuracy(torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.25))
         0.75
     """
-    error = (images - targets).abs().mean()
+    error = (as_float(images, TAKES) - as_float(targets, TAKES)).abs().mean()
     return 1 - error.item()
 
 
@@ -48,7 +54,7 @@ def psnr(images: Tensor, targets: Tensor) -> Tensor:
         >>> psnr(torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)).shape
         torch.Size([2])
     """
-    squares = (images - targets).square()
+    squares = (as_float(images, TAKES) - as_float(targets, TAKES)).square()
     error = squares.flatten(1).mean(1)  # (N,)
     return -10 * torch.log10(error)
 
@@ -60,9 +66,10 @@ def next_frame_psnr(predict: Callable[[Tensor], Tensor], clips: Tensor) -> float
     An exact frame counts as 60 dB, so that no infinity spoils the mean.
 
     Args:
-        predict: (N, T, 3, H, W) -> (N, 3, H, W); clipped here to [0, 1].
+        predict: (N, T, 3, H, W) in [0, 1] -> (N, 3, H, W); clipped here to [0, 1].
         clips: (N, T + 1, 3, H, W) in [0, 1].
     """
+    clips = as_float(clips, TAKES)
     context = clips[:, :-1]
     target = clips[:, -1]
     predicted = predict(context).clamp(0, 1)
@@ -121,7 +128,9 @@ def ssim(images: Tensor, targets: Tensor) -> Tensor:
     if min(size) < SSIM_WINDOW:
         raise ValueError(f"ssim needs pictures of at least 11x11 pixels, not {size}")
     values = []
-    for image, target in zip(images.detach().cpu(), targets.detach().cpu(), strict=True):
+    images = as_float(images, TAKES).detach().cpu()
+    targets = as_float(targets, TAKES).detach().cpu()
+    for image, target in zip(images, targets, strict=True):
         value = structural_similarity(
             image.numpy(),
             target.numpy(),
@@ -150,7 +159,7 @@ def spectrum(images: Tensor, bins: int = 24) -> tuple[Tensor, Tensor]:
         (torch.Size([8]), torch.Size([8]))
     """
     height, width = images.shape[-2:]
-    waves = torch.fft.fft2(images, norm="ortho")
+    waves = torch.fft.fft2(as_float(images, TAKES), norm="ortho")
     power = waves.abs().square().mean((0, 1))  # (H, W)
     down = torch.fft.fftfreq(height)[:, None]
     across = torch.fft.fftfreq(width)[None]
@@ -176,6 +185,7 @@ def spectral_slope(images: Tensor) -> float:
     Returns:
         About -2.5 for photographs of 64 pixels, -2 for Gaussian 1/f^2 noise, 0 for white noise.
     """
+    images = as_float(images, TAKES)
     means = images.mean((2, 3), keepdim=True)
     frequency, power = spectrum(images - means)
     lowest, highest = SLOPE_BAND
@@ -196,7 +206,7 @@ def derivative_kurtosis(images: Tensor) -> float:
     Returns:
         3 for Gaussian noise, over 6 for photographs, whose edges make the tails heavy.
     """
-    gray = images.mean(1)  # (N, H, W)
+    gray = as_float(images, TAKES).mean(1)  # (N, H, W)
     difference = gray.diff(dim=2).flatten()
     difference = difference - difference.mean()
     fourth_moment = difference.pow(4).mean()

@@ -1,6 +1,9 @@
 """What phase 6 asks of a prior, and of baselines.
 
 A new world, surprise, the frame in between, a damaged frame; on generated clips and camera video.
+
+Clips and frames are float in [0, 1], or uint8, which counts as 255ths. Another type or range is a
+ValueError, and what is no tensor a TypeError.
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ from eon_utils.data.sources import SOURCES
 from eon_utils.data.video_folder import video_folder
 from eon_utils.evaluation.baselines import forward_flow
 from eon_utils.evaluation.metrics import EXACT, next_frame_psnr, psnr
+from eon_utils.models.inputs import as_float, in_unit_range
 from eon_utils.models.optical_flow import warp, window_mean
 from eon_utils.models.prior import Prior
 from eon_utils.threads import core_watch
 
+TAKES = "an experiment of phase 6 takes clips"  # how errors of what it is given begin
 BATCH = 8  # clips a step of fine-tuning
 PREDICT_BATCH = 32
 CONTEXT = 5  # frames that a prediction is made from
@@ -125,6 +130,7 @@ def fine_tune(
         watched: (K, T, 3, H, W), whose last frames as predicted at each mark are kept; default:
             none.
     """
+    clips = in_unit_range(clips, TAKES)
     model = copy.deepcopy(model).requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
@@ -167,6 +173,7 @@ def make_events(films: Tensor, seed: int) -> dict[str, Tensor]:
     Returns:
         Name of an event -> clips (N, 7, 3, H, W).
     """
+    films = in_unit_range(films, TAKES)
     before = films[:, :EVENT_FRAME]
     steady = films[:, EVENT_FRAME]
     last_frames = {
@@ -211,6 +218,7 @@ def surprise(predict: Predict, events: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Name -> (N,); about 0 where the last frame is as the others.
     """
+    events = {name: in_unit_range(part, TAKES) for name, part in events.items()}
     clips = next(iter(events.values()))
     last = clips.shape[1] - 1
     usual = []
@@ -250,6 +258,8 @@ def between(predict: Predict, before: Tensor, after: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W) in [0, 1].
     """
+    before = in_unit_range(before, TAKES)
+    after = in_unit_range(after, TAKES)
     forwards, trust_forwards = _predict_with_trust(predict, before)
     backwards, trust_backwards = _predict_with_trust(predict, after.flip(1))
     total = forwards * trust_forwards + backwards * trust_backwards
@@ -275,8 +285,8 @@ def interpolate_by_flow(before: Tensor, after: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W).
     """
-    first = before[:, -1]
-    second = after[:, 0]
+    first = in_unit_range(before[:, -1], TAKES)
+    second = in_unit_range(after[:, 0], TAKES)
     pair = torch.stack([first, second], 1)
     to_second = -forward_flow(pair)
     to_first = -forward_flow(pair.flip(1))
@@ -295,6 +305,7 @@ def leave_one_out(fill: Fill, clips: Tensor) -> Tensor:
     Returns:
         (T,), means over the clips.
     """
+    clips = in_unit_range(clips, TAKES)
     frames = range(clips.shape[1])
     levels = []
     for missing in frames:
@@ -378,6 +389,7 @@ def inpaint(frames: Tensor, lost: Tensor) -> Tensor:
     """
     import cv2
 
+    frames = in_unit_range(frames, TAKES)
     pixels = (255 * frames).round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (N, H, W, 3)
     holes = lost[:, 0].byte().cpu().numpy()  # (N, H, W)
     grown = [
@@ -396,7 +408,8 @@ def psnr_where(frames: Tensor, target: Tensor, where: Tensor) -> Tensor:
         target: the same shape.
         where: which pixels count, bool (N, 1, H, W).
     """
-    squares = (frames - target).square().mean(1, keepdim=True)  # (N, 1, H, W)
+    difference = as_float(frames, TAKES) - as_float(target, TAKES)
+    squares = difference.square().mean(1, keepdim=True)  # (N, 1, H, W)
     error = (squares * where).sum((1, 2, 3)) / where.sum((1, 2, 3))
     return -10 * error.clamp(min=10 ** (-EXACT / 10)).log10()
 
@@ -418,6 +431,7 @@ def several_questions(
         five; "in between", from two frames on each side; "lost square": of the same frame half the
         width and height is lost, and made up from its neighbours. There, lost pixels count alone.
     """
+    clips = in_unit_range(clips, TAKES)
     target = clips[:, MIDDLE]
     frames = ahead(clips[:, :CONTEXT], SPANS - CONTEXT)
     filled = between(clips[:, MIDDLE - 2 : MIDDLE], clips[:, MIDDLE + 1 : MIDDLE + 3])
@@ -440,6 +454,7 @@ def inpainted(clips: Tensor, seed: int) -> dict[str, Tensor]:
     Returns:
         "lost square" -> PSNR of the lost pixels in dB, (N,).
     """
+    clips = in_unit_range(clips, TAKES)
     target = clips[:, MIDDLE]
     damaged, lost = lose_squares(target, seed)
     return {"lost square": psnr_where(inpaint(damaged, lost), target, lost)}

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eon_utils.models.inputs import as_float, check_tensor
+
 KERNEL = 5  # side in pixels
 COLOURS = 3
 IMAGE_AXES = 4  # (N, C, H, W)
@@ -70,14 +72,17 @@ class ConvAutoencoder(nn.Module):
         """Images -> the code and the skips.
 
         Args:
-            images: (N, inputs, H, W) in [0, 1], H and W multiples of 2 ** len(widths).
+            images: (N, inputs, H, W), float in [0, 1] or uint8, H and W multiples of
+                2 ** len(widths).
 
         Returns:
             The code (N, C, h, w), and the skips, finest first: an empty list without skips.
 
         Raises:
-            ValueError: for another shape.
+            ValueError: for another shape or type.
+            TypeError: for what is no tensor.
         """
+        images = as_float(images, "ConvAutoencoder takes images")
         multiple = 2 ** len(self.encoder)
         fits = images.ndim == IMAGE_AXES and images.shape[1] == self.inputs
         if not fits or any(side % multiple for side in images.shape[2:]):
@@ -137,11 +142,13 @@ class FramePredictor(nn.Module):
                 nn.init.zeros_(parameter)
 
     def encode(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(N, T, 3, H, W) in [0, 1], T >= context -> as `ConvAutoencoder.encode`.
+        """(N, T, 3, H, W), float in [0, 1] or uint8, T >= context -> as `ConvAutoencoder.encode`.
 
         Raises:
-            ValueError: for another shape.
+            ValueError: for another shape or type.
+            TypeError: for what is no tensor.
         """
+        check_tensor(clips, "FramePredictor takes clips")
         if clips.ndim != CLIP_AXES or clips.shape[1] < self.context:
             wanted = f"(N, T >= {self.context}, 3, H, W)"
             raise ValueError(f"FramePredictor takes clips {wanted}, not {tuple(clips.shape)}")
@@ -152,7 +159,7 @@ class FramePredictor(nn.Module):
         """The clips, their code and skips -> the next frame (N, 3, H, W), about [0, 1]."""
         output = self.net.decode(code, skips)
         if self.residual:
-            return clips[:, -1] + (output - 0.5)
+            return as_float(clips[:, -1], "FramePredictor takes clips") + (output - 0.5)
         return output
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -167,12 +174,17 @@ def rollout(predict: Callable[[Tensor], Tensor], clips: Tensor, steps: int) -> T
 
     Args:
         predict: (N, T, 3, H, W) -> (N, 3, H, W).
-        clips: (N, T, 3, H, W) in [0, 1].
+        clips: (N, T, 3, H, W), float in [0, 1] or uint8.
         steps: frames to predict.
 
     Returns:
         (N, steps, 3, H, W), clipped to [0, 1].
+
+    Raises:
+        ValueError: for clips of another type.
+        TypeError: for what is no tensor.
     """
+    clips = as_float(clips, "rollout takes clips")
     for _ in range(steps):
         frame = predict(clips).clamp(0, 1)
         clips = torch.cat([clips, frame[:, None]], 1)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eon_utils.models.inputs import exporting
+
 DAMPING = 1e-4  # added to squared gradients: a picture without any has no motion
 OUTLIER = 0.02  # a difference in colour from which on a pixel counts less
 LARGEST_UPDATE = 2  # pixels that one step of least squares may move a vector, each way
@@ -27,8 +29,7 @@ def constant(make: Callable[..., Tensor], like: Tensor, *settings: int) -> Tenso
 
     An export makes it anew, as part of what it records.
     """
-    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    if exporting or type(like) is not Tensor:
+    if exporting() or type(like) is not Tensor:
         return make(like, *settings)
     return _made_once(make, like.dtype, like.device, *settings)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eon_utils.config import device
-from eon_utils.models.inputs import check_tensor, in_unit_range, unbatched
+from eon_utils.models.inputs import check_tensor, in_unit_range, split_batch, unbatched
 from eon_utils.models.weight_files import load_tensors, read_weights, write_weights
 
 COLOURS = 3
@@ -19,6 +19,7 @@ DIMENSIONS = COLOURS * CELL * CELL
 CODE_SIZES = (8, 16, 32, 64)  # numbers a cell: 512, 1,024, 2,048 and 4,096 for 64x64 pixels
 ORIENTATIONS = 8  # of a square: flips and transpositions
 CHUNK = 2048  # cells at a time: all energies of a large picture would not fit into memory
+CELLS_AT_ONCE = 2**14  # of the pictures that are coded together, 256 of 64x64: it bounds the memory
 FOLD = 4  # side of the squares of pixels that are folded into channels
 FOLDED = COLOURS * FOLD * FOLD
 IMAGE_AXES = 4  # (N, C, H, W)
@@ -285,12 +286,20 @@ class Autoencoder(nn.Module):
             shape = tuple(images.shape)
             raise ValueError(f"{TAKES} {wanted}, not {shape}{unbatched(shape, IMAGE_AXES)}")
         images = in_unit_range(images, TAKES).to(self.local_pca.bases)
+        height, width = sides[0] // CELL, sides[1] // CELL
+        parts = split_batch(self, images, max(CELLS_AT_ONCE // (height * width), 1))
+        code = torch.cat([self._code(part) for part in parts])
+        if self.skip_encoder is None:
+            return code
+        return code, torch.cat([self.skips(part) for part in parts])
+
+    def _code(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, channels, H/8, W/8)."""
         patches = patchify(images - 0.5)  # (n, 192)
         codes = self.local_pca.encode(patches, self.channels)  # (n, channels)
         height = images.shape[2] // CELL
         code = codes.view(len(images), height, -1, self.channels)
-        code = code.permute(0, 3, 1, 2)  # (N, channels, H/8, W/8)
-        return code if self.skip_encoder is None else (code, self.skips(images))
+        return code.permute(0, 3, 1, 2)
 
     def skips(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> what goes around the code, (N, S, H/4, W/4) in [-1, 1]."""
@@ -304,9 +313,7 @@ class Autoencoder(nn.Module):
         Raises:
             ValueError: for a code of another shape.
         """
-        if code.ndim != IMAGE_AXES or code.shape[1] not in CODE_SIZES or 0 in code.shape:
-            wanted = f"(N, k, h, w) with k one of {CODE_SIZES}"
-            raise ValueError(f"a code is {wanted}, not {tuple(code.shape)}")
+        _check_code_shape(code)
         codes = code.permute(0, 2, 3, 1).flatten(0, 2)  # (n, k)
         patches = self.local_pca.decode(codes)  # (n, 192)
         height = CELL * code.shape[2]
@@ -351,6 +358,17 @@ class Autoencoder(nn.Module):
             if self.skip_decoder is None:
                 raise ValueError("this autoencoder has no skips; give decode the code alone")
             skips = skips.to(self.local_pca.bases)
+        height, width = code.shape[2:]
+        images = []
+        start = 0
+        for part in split_batch(self, code, max(CELLS_AT_ONCE // (height * width), 1)):
+            end = start + len(part)
+            images.append(self._decoded(part, None if skips is None else skips[start:end]))
+            start = end
+        return torch.cat(images)
+
+    def _decoded(self, code: Tensor, skips: Tensor | None) -> Tensor:
+        """A code (N, k, h, w) and its skips -> (N, 3, 8 h, 8 w)."""
         rough = self.reconstruct(code)
         index = CODE_SIZES.index(code.shape[1])
         size_index = torch.full((len(code),), index, device=code.device)
@@ -365,11 +383,18 @@ class Autoencoder(nn.Module):
         known = not code.is_meta and not torch.compiler.is_compiling()
         if known and not code.isfinite().all():
             raise ValueError("decode takes a code of numbers, this one holds NaN or infinity")
+        _check_code_shape(code)
         return code.to(self.local_pca.bases)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> its reconstruction, same shape."""
         return self.decode(self.encode(images))
+
+
+def _check_code_shape(code: Tensor) -> None:
+    if code.ndim != IMAGE_AXES or code.shape[1] not in CODE_SIZES or 0 in code.shape:
+        wanted = f"(N, k, h, w) with k one of {CODE_SIZES}"
+        raise ValueError(f"a code is {wanted}, not {tuple(code.shape)}")
 
 
 def _rename_old_keys(

@@ -16,7 +16,7 @@ from eon_utils.data.clips import check_whole
 from eon_utils.models.coarse_to_fine import coarse_to_fine
 from eon_utils.models.content_encoder import ContentEncoder
 from eon_utils.models.descriptors import velocity_histogram
-from eon_utils.models.inputs import check_tensor, in_unit_range, unbatched
+from eon_utils.models.inputs import check_tensor, in_unit_range, split_batch, unbatched
 from eon_utils.models.optical_flow import invert_flow
 from eon_utils.models.trajectory_net import (
     COLOURS,
@@ -73,7 +73,7 @@ class Prior(nn.Module):
 
         Clips, and errors of what they are not, as `predict`.
         """
-        return self.predict_motion(self._checked(clips)).frame
+        return self._in_parts(lambda part: self.predict_motion(part).frame, self._checked(clips))
 
     def predict_motion(self, clips: Tensor) -> Reading:
         """(N, T, 3, H, W) in [0, 1], T >= 2 -> the next frame, and all that it is made of."""
@@ -122,7 +122,7 @@ class Prior(nn.Module):
         clips = self._checked(clips)
         if steps is not None:
             check_whole("steps", steps, 1)
-        frames = _in_parts(lambda part: self._next_frames(part, steps or 1), clips)
+        frames = self._in_parts(lambda part: self._next_frames(part, steps or 1), clips)
         return frames[:, 0] if steps is None else frames
 
     def roll_out(self, clips: Tensor, steps: int) -> list[Reading]:
@@ -206,7 +206,7 @@ class Prior(nn.Module):
         return self._fill(clips, _checked_times(times, clips.shape[1]))
 
     def _fill(self, clips: Tensor, times: Sequence[float]) -> Tensor:
-        return _in_parts(lambda part: self.read(part, times).frame.clamp(0, 1), clips)
+        return self._in_parts(lambda part: self.read(part, times).frame.clamp(0, 1), clips)
 
     @torch.no_grad()
     def flow(self, clips: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ class Prior(nn.Module):
             >>> load_prior().flow(torch.rand(2, 5, 3, 32, 48)).shape
             torch.Size([2, 2, 32, 48])
         """
-        return _in_parts(self._flow, self._checked(clips))
+        return self._in_parts(self._flow, self._checked(clips))
 
     def _flow(self, clips: Tensor) -> Tensor:
         frames = clips[:, [-1, -2]]  # (N, 2, 3, H, W)
@@ -266,7 +266,13 @@ class Prior(nn.Module):
         Raises:
             ValueError: as `predict`.
         """
-        clips = self._checked(clips)
+        parts = [self._feature_maps(part) for part in self._parts(self._checked(clips))]
+        maps = [torch.cat(same) for same in zip(*parts, strict=True)]
+        names = [info["module"] for info in self.feature_info]
+        return dict(zip(names, maps, strict=True))
+
+    def _feature_maps(self, clips: Tensor) -> list[Tensor]:
+        """Those of `forward_features`, in the order of `feature_info`."""
         levels = self.predict_motion(clips).levels[::-1]  # from the finest on
         looks = self.net.encode(clips[:, -1:])[1:]
         maps = []
@@ -274,8 +280,7 @@ class Prior(nn.Module):
             maps.append(torch.cat([level.state, *level.trajectory], 1))
         for level in looks[: len(self.config.encoder)]:
             maps.append(level[:, 0])
-        names = [info["module"] for info in self.feature_info]
-        return dict(zip(names, maps, strict=True))
+        return maps
 
     @torch.no_grad()
     def features(self, clips: Tensor) -> Tensor:
@@ -298,7 +303,7 @@ class Prior(nn.Module):
             >>> load_prior().features(torch.rand(2, 5, 3, 32, 48)).shape
             torch.Size([2, 260])
         """
-        return _in_parts(self._features, self._checked(clips))
+        return self._in_parts(self._features, self._checked(clips))
 
     @torch.no_grad()
     def looks(self, clips: Tensor) -> Tensor:
@@ -313,7 +318,7 @@ class Prior(nn.Module):
         Raises:
             ValueError: as `predict`.
         """
-        return _in_parts(self._looks, self._checked(clips))
+        return self._in_parts(self._looks, self._checked(clips))
 
     def _features(self, clips: Tensor) -> Tensor:
         motion = velocity_histogram(self._flow(clips))
@@ -321,9 +326,19 @@ class Prior(nn.Module):
 
     def _looks(self, clips: Tensor) -> Tensor:
         frames = clips.flatten(0, 1)[:, None]  # (N * T, 1, 3, H, W)
-        described = _in_parts(lambda some: self.content(some[:, 0]), frames)
+        described = self._in_parts(lambda some: self.content(some[:, 0]), frames)
         _, maxima = described.chunk(2, 1)  # (N * T, 128)
         return maxima.unflatten(0, clips.shape[:2]).mean(1)
+
+    def _in_parts(self, function: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+        """A function of clips (N, ...), asked about a few at a time."""
+        return torch.cat([function(part) for part in self._parts(clips)])
+
+    def _parts(self, clips: Tensor) -> Sequence[Tensor]:
+        """Clips (N, T, 3, H, W) as `split_batch` gives them."""
+        pixels = PIXELS_AT_ONCE * (ON_GPU if clips.is_cuda else 1)
+        height, width = clips.shape[-2:]
+        return split_batch(self, clips, max(pixels // (height * width), 1))
 
     def _checked(self, clips: Tensor, least: int = 2) -> Tensor:
         """The clips as the network takes them."""
@@ -369,13 +384,6 @@ def nearest_slots(times: Sequence[float]) -> list[int]:
     return [order[slot % len(order)] for slot in range(SLOTS)]
 
 
-def _in_parts(function: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """A function of clips (N, ...), asked about a few at a time."""
-    pixels = PIXELS_AT_ONCE * (ON_GPU if clips.is_cuda else 1)
-    at_once = max(pixels // clips[0, 0, 0].numel(), 1) if len(clips) else 1
-    return torch.cat([function(part) for part in clips.split(at_once)])
-
-
 def load_prior(path: str | Path | None = None) -> Prior:
     """The shipped prior, or one of your own: in `eval` mode, without gradients.
 
@@ -391,6 +399,11 @@ def load_prior(path: str | Path | None = None) -> Prior:
         >>> prior.training
         False
     """
+    return read_prior(path).to(device())
+
+
+def read_prior(path: str | Path | None = None) -> Prior:
+    """As `load_prior`, on the CPU."""
     weights = read_weights("prior", "prior", path)
     remedy = "it may be of another version; train it again: `make prior`"
     settings = {name: _as_tuple(value) for name, value in weights.about["model"].items()}
@@ -403,7 +416,7 @@ def load_prior(path: str | Path | None = None) -> Prior:
     if settings and "content" not in settings:
         raise ValueError(f"{weights.file} holds a prior without a content encoder; {remedy}")
     load_tensors(model, weights)
-    return model.requires_grad_(False).eval().to(device())
+    return model.requires_grad_(False).eval()
 
 
 def _as_tuple(value: Any) -> Any:  # noqa: ANN401  (JSON has lists alone)

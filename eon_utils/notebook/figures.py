@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torchvision.utils import flow_to_image
 
 from eon_utils.evaluation.metrics import psnr
+from eon_utils.models.inputs import as_float
 from eon_utils.notebook.display import DENSITIES, table
 from eon_utils.notebook.looks import BLUE, DOTTED, GRAY, GREEN, PINK, VERMILION, Look, looks_of
 
@@ -29,6 +30,7 @@ SHEET_WIDTH = 8.0  # inches of all pictures in a row of a sheet, at most
 HEAT_COLUMNS = 6
 LETTER = 0.6  # width of a letter, in heights of the text
 SMALLEST = 8  # points of a title
+SHORT_TITLE = 24  # letters, which no title is cut to fewer than
 NAME_GAP = 12  # points between the right side of a chart and the names of its lines
 TEXT_WIDTH = 0.75  # of a shape below a block, in the units of an architecture's drawing
 ARROWS_AN_INCH = 7  # more would hide the picture
@@ -276,11 +278,18 @@ def _grid(
         _bare(ax)
     for ax, name in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=pad, parse_math=False)
+    titles = [_shortened(title, min(width, size[0] / columns)) for title in titles]
     longest = max([len(title) for title in titles], default=0)
     points = 72 * width / (LETTER * max(longest, 1))
     for ax, title in zip(axes[0], titles, strict=False):
         ax.set_title(title, parse_math=False, fontsize=max(SMALLEST, min(12, points)))
     return fig, axes
+
+
+def _shortened(title: str, width: float) -> str:
+    """A title that leaves its neighbours room, of so many inches: names of files may be long."""
+    most = max(round(72 * width / (LETTER * SMALLEST)), SHORT_TITLE)
+    return title if len(title) <= most else f"{title[: most - 1]}…"
 
 
 def _bare(ax: Axes) -> None:
@@ -307,8 +316,8 @@ def _kernel(pixels: int, width: float) -> str:
 
 
 def _pixels(picture: Tensor) -> np.ndarray:
-    """(3, H, W) -> (H, W, 3), clipped to [0, 1]."""
-    picture = picture.detach().cpu().clamp(0, 1)
+    """(3, H, W), float or uint8 -> (H, W, 3), clipped to [0, 1]."""
+    picture = as_float(picture, "a sheet takes pictures").detach().cpu().clamp(0, 1)
     return picture.permute(1, 2, 0).numpy()
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eon_utils.config import DATA, literal
+from eon_utils.config import DATA
 from eon_utils.notebook.figures import curves, panels
 from eon_utils.notebook.looks import looks_of
+from eon_utils.notebook.parameters import literal
 from eon_utils.training.history import History
 from eon_utils.training.prior_scaling import Measured, by_size, by_videos, clips_seen
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eon_utils.models.inputs import as_float
+
 SNAPSHOTS = 60  # at most, in one run
 SNAPSHOT_WIDTH = 256  # pixels at most: no wider than a scrubber shows
 
@@ -67,15 +69,20 @@ def to_uint8(images: Tensor) -> np.ndarray:
     """Pictures to keep, no wider than `SNAPSHOT_WIDTH`.
 
     Args:
-        images: (N, 3, H, W), or films (N, K, 3, H, W), in [0, 1]; clipped to it.
+        images: (N, 3, H, W), or films (N, K, 3, H, W): float, clipped to [0, 1], or uint8.
 
     Returns:
         uint8 (N, h, w, 3), or (N, K, h, w, 3).
+
+    Raises:
+        ValueError: for another type.
+        TypeError: for what is no tensor.
 
     Examples:
         >>> to_uint8(torch.rand(2, 3, 40, 60)).shape
         (2, 40, 60, 3)
     """
+    images = as_float(images, "to_uint8 takes pictures")
     lead = images.shape[:-3]
     images = images.flatten(0, -4)
     height, width = images.shape[-2:]

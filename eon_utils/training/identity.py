@@ -200,8 +200,9 @@ def _of_data(data: Any) -> str:  # noqa: ANN401
     if isinstance(data, Dataset) and type(data).__repr__ is not object.__repr__:
         return _short(ADDRESS.sub("", repr(data)))
     kind = type(data).__qualname__
-    counted = isinstance(data, Sized) and not isinstance(data, IterableDataset)
-    return f"{kind} of {len(data)}" if counted else kind
+    if isinstance(data, IterableDataset) or not isinstance(data, Sized):
+        return kind
+    return f"{kind} of {len(data)}"
 
 
 def _of_tensor(tensor: Tensor) -> str:

@@ -216,7 +216,7 @@ def _records(videos: Sequence[str]) -> Iterator[dict[str, str] | None]:
             tables[folder] = {}
             listed = folder / "SOURCES.csv"
             if listed.is_file():
-                with listed.open(encoding="utf-8", newline="") as lines:
+                with listed.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
                     tables[folder] = {row.get("file") or "": row for row in csv.DictReader(lines)}
         yield tables[folder].get(file.name)
 

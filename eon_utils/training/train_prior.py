@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from eon_utils.config import RUNS, device
+from eon_utils.config import RUNS, check_seed, device
 from eon_utils.data.clips import (
     CachedClips,
     ClipSource,
@@ -191,7 +191,7 @@ class Recipe:
         """
         check_whole("width", self.width, LEAST_WIDTH)
         check_whole("steps", self.steps, 1)
-        check_whole("seed", self.seed, 0)
+        check_seed(self.seed)
         check_whole("size", self.size, MULTIPLE)
         check_whole("large_every", self.large_every, 0)
         check_whole("batch", self.batch, processes)

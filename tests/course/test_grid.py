@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 from eon_utils.course import grid
 
@@ -83,6 +84,7 @@ def test_a_folder_is_named_after_what_differs(notebook, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     for name in odd:
         Path(name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(Path(name) / "mine.png")  # an empty folder is refused
     axes = grid.read_axes(notebook, {"images": ",".join(odd)}, "smoke")
     names = [job.folder for job in grid.combine(notebook, axes)]
     assert len(set(names)) == len(odd)

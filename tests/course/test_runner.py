@@ -19,7 +19,7 @@ from PIL import Image
 from eon_utils.__main__ import main, parser
 from eon_utils.course import extension, outputs, publish, runner
 from eon_utils.course.ledger import read_ledger
-from eon_utils.course.parameters import plan
+from eon_utils.course.parameters import plan, rules
 
 PARAMETERS = """preset = "laptop"  # smoke, laptop or full
 seed = 0  # a whole number
@@ -116,6 +116,7 @@ def ran(tiny, tmp_path_factory):
     env["JUPYTER_DATA_DIR"] = str(home / "data")
     env["JUPYTER_PATH"] = str(home / "path")
     (home / "mine").mkdir()
+    Image.new("RGB", (8, 8)).save(home / "mine" / "sea.png")
     words = f"run --preset smoke --root {tiny} --out {tiny}/runs/one".split()
     words += ["-p", "seed=3", "-p", "images", "mine", "-p", "frames=7"]
     command = [sys.executable, "-m", "eon_utils", *words]
@@ -143,6 +144,12 @@ def printed_in(path):
         ("05", "size=50", "size=50 must be a multiple of 16"),
         ("05", "seed=4294967296", "seed=4294967296 must be a whole number from 0 to"),
         ("06", "steps=1.5", "steps=1.5 must be of type int"),
+        ("01", "size=[10, 10]", "size=[10, 10] must be multiples of 16, such as [16, 16]"),
+        ("02", "size=[100, 60]", "size=[100, 60] must be multiples of 16, such as [96, 64]"),
+        ("03", "dataset=CIFAR100", "dataset='CIFAR100' is unknown; choose one of CIFAR10, STL10"),
+        ("05", f"weights={__file__}", f"weights='{__file__}': test_runner.py cannot be read as"),
+        ("06", f"videos={__file__}", f"videos='{__file__}' holds no usable video: test_runner.py"),
+        ("02", f"images={__file__}", f"images='{__file__}' holds no readable picture: test_runn"),
     ],
 )
 def test_the_notebooks_own_rules_hold_before_they_run(repo, notebook, setting, said):
@@ -166,6 +173,13 @@ def test_a_table_that_cannot_be_read_off_stops_nobody(tmp_path, cell):
     write(tmp_path / "notebooks" / "01_mine.ipynb", ["md # Mine", cell])
     path = tmp_path / "notebooks" / "01_mine.ipynb"
     assert plan([path], "smoke", {"steps": "7"}) == [(path, {"steps": 7, "preset": "smoke"})]
+
+
+def test_what_own_videos_must_give_is_read_off(repo):
+    needed = {path.name[:2]: rules(path) for path in (repo / "notebooks").glob("0[456]_*.ipynb")}
+    clips = {number: found.get("own_clips") for number, found in needed.items()}
+    assert clips == {"04": (1, 14), "05": None, "06": (2, 8)}
+    assert all(found["table"]["size"][0] == 32 for found in needed.values())
 
 
 def test_what_the_notebooks_take_is_planned(repo):
@@ -262,6 +276,25 @@ def test_plan_types_and_shares_parameters(tiny):
     by_name = {path.name: values for path, values in jobs.items()}
     assert by_name["01_works.ipynb"] == {"lr": 0.01, "resume": True, "size": [64, 48]}
     assert by_name["02_own.ipynb"] == {"lr": 0.01, "resume": True, "size": [64, 48], "frames": 7}
+
+
+def test_a_run_has_a_folder_of_its_own_even_when_the_clock_is_put_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner.time, "strftime", lambda form: "2026-10-25_02-30-00")
+    names = []
+    for _ in range(3):
+        folder = runner.dated_folder(tmp_path)
+        folder.mkdir()
+        names.append(folder.name)
+    assert names == [f"2026-10-25_02-30-00{end}" for end in ("", "_2", "_3")]
+    assert runner.dated_folder(tmp_path, "sweep_").name == "sweep_2026-10-25_02-30-00"
+
+
+def test_what_is_announced_is_what_the_notebooks_say(repo, capsys):
+    jobs = [(path, {"seed": 3}) for path in sorted((repo / "notebooks").glob("0[26]_*.ipynb"))]
+    runner.announce(jobs, "full")
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"^  02_\w+ +half an hour +seed=3$", lines[0])
+    assert re.search(r"^  06_\w+ +an hour +seed=3$", lines[1])
 
 
 def test_a_run_never_overwrites(tiny, ran, capsys):

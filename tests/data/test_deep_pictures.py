@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import eon_utils as eon
+from eon_utils.data import photos
 
 cv2 = pytest.importorskip("cv2")
 RAMP = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))  # 12 bits, dark to bright
@@ -32,6 +33,25 @@ def write_tiff(path, values, photometric, sample_format):
             head += struct.pack("<HHII", tag, 4, 1, value)
     depths = struct.pack(f"<{channels}H", *[bits] * channels)
     path.write_bytes(head + struct.pack("<I", 0) + depths + values.tobytes())
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_large_pictures_are_scaled_some_rows_at_a_time(monkeypatch, kind):
+    values = np.arange(70 * 9).reshape(70, 9).astype(kind)
+    if kind is np.float32:
+        values[3, 3] = np.nan
+    picture = Image.fromarray(values)
+    whole = photos.gray_levels([picture])
+    at_once = photos.gray_values(values, whole)
+    monkeypatch.setattr(photos, "ROWS", 36)  # four rows
+    largest = []
+    isfinite = np.isfinite
+    monkeypatch.setattr(
+        photos.np, "isfinite", lambda part: largest.append(part.size) or isfinite(part)
+    )
+    assert photos.gray_levels([picture]) == whole
+    assert np.array_equal(photos.gray_values(values, whole), at_once)
+    assert max(largest) == 36
 
 
 def write_video(path, values, kind, pixels):

@@ -40,6 +40,13 @@ def test_a_file_is_there_when_it_is_whole(tmp_path):
     assert path.read_text() == "all of it" and list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "影" * 85, "ü" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path, name):
+    with whole_file(tmp_path / name) as partial:
+        partial.write_text("all of it")
+    assert (tmp_path / name).read_text() == "all of it" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_what_was_there_stays_when_writing_fails(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("before")

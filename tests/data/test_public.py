@@ -3,6 +3,7 @@
 import pickle
 import urllib.error
 import urllib.request
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from video_files import write
 
+from eon_utils.data import files
 from eon_utils.data.public import IMAGE_SETS, public_images, public_videos
 
 
@@ -58,6 +60,17 @@ def test_missing_pictures_are_explained(name, tmp_path, monkeypatch):
     words = rf"{name} could not be downloaded.*no network.*built in.*torchvision.md"
     with pytest.raises(ConnectionError, match=words):
         public_images(name, False, 64, root=tmp_path, download=True)
+
+
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_a_full_disk_is_told_before_pictures_are_downloaded(name, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage(9e9, 9e9, 1e8))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("downloads"))
+    with pytest.raises(files.NoRoomError, match=f"{name}, packed and unpacked, needs .* GB in"):
+        public_images(name, True, 64, root=tmp_path, download=True)
+    with pytest.raises(files.NoRoomError, match="MovingMNIST, packed and unpacked, needs"):
+        public_videos("MovingMNIST", True, root=tmp_path, download=True)
 
 
 def test_bad_parameters_of_pictures_are_named(repo):

@@ -296,6 +296,46 @@ def test_an_interrupted_file_is_not_taken_for_a_finished_one(at, folder, tmp_pat
     assert shown(videos(tmp_path, 100).stack()).max() == 39
 
 
+@pytest.mark.parametrize("ending", ["npy", "json"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+def test_a_cache_that_lacks_a_part_is_made_anew(ending, damage, folder, tmp_path):
+    film(folder / "a.mkv")
+    whole = shown(videos(tmp_path, 100).stack())
+    (part,) = cached(tmp_path, ending)
+    if damage == "gone":
+        part.unlink()
+    elif damage == "cut":
+        part.write_bytes(part.read_bytes()[:-9])
+    else:
+        part.write_text('{"times": [0], "changes": [0, 1], "begins": [7]}')
+    assert torch.equal(shown(videos(tmp_path, 100).stack()), whole)
+
+
+def test_names_in_any_script_leave_room_for_what_is_added(folder, tmp_path):
+    for name in ("影" * 80, "ü" * 120, "a" * 250):
+        film(folder / f"{name}.mkv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(videos(tmp_path).groups) == 3
+    assert max(len(file.name.encode()) for file in (tmp_path / "out").iterdir()) < 130
+
+
+def test_a_dark_or_damaged_film_is_named_each_time(folder, tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(folder / "a.mkv"), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "gray16le"
+        for shift in range(12):
+            values = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(values, shift), "gray16le")))
+        out.mux(stream.encode(None))
+    for _ in range(2):  # decoded, and from the cache
+        with pytest.warns(UserWarning, match="a.mkv is dark: its values of 16 bits go to 4095"):
+            videos(tmp_path)
+    with pytest.warns(UserWarning, match="a.mkv is dark"):
+        score_clips(folder, 5, 16)
+
+
 class Interrupted:
     def __call__(self, *settings):
         raise KeyboardInterrupt

@@ -59,10 +59,11 @@ def test_a_folder_of_everything(tmp_path):
     head, _, skipped = str(caught[0].message).partition("readable as videos: ")
     skipped, _, folders = skipped.partition("; ")
     assert folders == "folders in it are not read: sub"
-    assert head == f"{tmp_path}: 11 skipped, not "
+    assert head == f"{tmp_path}: 12 skipped, not "
     assert skipped.split("), ") == [
         "clip.mp4 (empty file",
         "cut_short.mp4 (no index: cut short?",
+        "link.mp4 (a link that leads nowhere",
         "list.m3u8 (a play list",
         "noise.avi (not a video",
         "notes.mp4 (not a video",

@@ -19,7 +19,7 @@ from eon_utils import (
     psnr,
     random_crops,
 )
-from eon_utils.models import weight_files
+from eon_utils.models import pca_autoencoder, weight_files
 from eon_utils.models.pca_autoencoder import (
     CODE_SIZES,
     RENAMED,
@@ -263,3 +263,24 @@ def test_loading_says_what_is_wrong(tmp_path, monkeypatch):
     card.write_text("SHA-256 of something else")
     with pytest.raises(ValueError, match="not the file that its model card names"):
         load_autoencoder("v2")
+
+
+@pytest.mark.parametrize("name", ["v2", "v3"])
+def test_many_pictures_are_coded_in_parts(name, pictures, monkeypatch):
+    model = load_autoencoder(name)
+    code = model.encode(pictures)
+    images = model.decode(code)
+    monkeypatch.setattr(pca_autoencoder, "CELLS_AT_ONCE", 5 * 64)
+    taken = []
+    refine = model.refine
+    monkeypatch.setattr(
+        model, "refine", lambda rough, *more: taken.append(len(rough)) or refine(rough, *more)
+    )
+    again = model.encode(pictures)
+    for part, of_all in zip(again, code, strict=True) if name == "v3" else [(again, code)]:
+        assert torch.allclose(part, of_all, atol=1e-4)
+    assert torch.allclose(model.decode(code), images, atol=1e-4)
+    assert taken == [5, 5, 5, 5, 4]
+    model.requires_grad_(True)
+    model.decode(code)
+    assert taken[-1] == 24, "whole where gradients are wanted"

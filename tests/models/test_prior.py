@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import eon_utils as eon
-from eon_utils.models import weight_files
+from eon_utils.models import prior as prior_module, weight_files
 from eon_utils.models.prior import load_prior, save_prior
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "videos" / "val"
@@ -145,6 +145,24 @@ def test_many_clips_are_predicted_in_parts_that_fit_the_memory(prior):
     assert all_of_them.largest <= max(some.largest, clips.numel())
     parts = torch.cat([prior.predict(part) for part in clips.split(10)])
     assert torch.allclose(together, parts, atol=1e-4)
+
+
+@pytest.mark.parametrize("ask", ["forward", "forward_features"])
+def test_a_frozen_prior_takes_many_clips_in_parts(prior, monkeypatch, ask):
+    monkeypatch.setattr(prior_module, "PIXELS_AT_ONCE", 3 * 32 * 32)
+    taken = []
+    read = prior.predict_motion
+    monkeypatch.setattr(prior, "predict_motion", lambda part: taken.append(len(part)) or read(part))
+    clips = leaves(7, 2, 32)
+    together = getattr(prior, ask)(clips)
+    alone = getattr(prior, ask)(clips[:1])
+    assert taken == [3, 3, 1, 1]
+    if ask == "forward":
+        together, alone = {"": together}, {"": alone}
+    for name, part in together.items():
+        assert len(part) == 7 and torch.allclose(part[:1], alone[name], atol=1e-3)
+    getattr(prior, ask)(clips.requires_grad_())
+    assert taken[4:] == [7], "whole where gradients are wanted"
 
 
 @pytest.mark.parametrize("frames", [2, 5])

@@ -1,10 +1,15 @@
 """Presets, claims and the ledger."""
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import eon_utils as eon
-from eon_utils.config import device, resolve
+from eon_utils.config import device
+from eon_utils.data import video_folder
 from eon_utils.notebook import claims
+from eon_utils.notebook.parameters import resolve
 
 TABLE = {
     "size": ((64, 48), (160, 112), (512, 352)),
@@ -43,11 +48,64 @@ def test_resolve_takes_the_preset_and_the_overrides():
         ({"resume": 1}, TypeError, "resume=1 must be of type bool"),
         ({"images": 3}, TypeError, "images=3 must be text"),
         ({"size": [64, "x"]}, TypeError, "type int"),
+        ({"size": [100, 60]}, ValueError, r"size=\[100, 60\] must be multiples of 16, such as"),
+        ({"size": [10, 10]}, ValueError, r"multiples of 16, such as \[16, 16\]"),
+        ({"dataset": "CIFAR100"}, ValueError, "dataset='CIFAR100' is unknown; choose one of CIF"),
+        ({"images": "nowhere"}, ValueError, "images='nowhere' does not exist"),
+        ({"videos": "nowhere"}, ValueError, "videos='nowhere' does not exist"),
+        ({"weights": "nowhere"}, ValueError, "weights='nowhere': there are no weights nowhere"),
     ],
 )
 def test_resolve_refuses(given, error, says):
     with pytest.raises(error, match=says):
         resolve(**({"preset": "laptop", "seed": 0, "table": TABLE} | given))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("images", r"images='.*' holds no readable picture: notes.txt \(no picture of a known"),
+        ("videos", r"videos='.*' holds no usable video: notes.txt \(not a video\); MP4, MKV"),
+        ("weights", r"weights='.*notes.txt': notes.txt cannot be read as prior"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_before_any_work(tmp_path, name, said):
+    (tmp_path / "notes.txt").write_text("a shopping list\n" * 50)
+    path = tmp_path / "notes.txt" if name == "weights" else tmp_path
+    with pytest.raises(ValueError, match=said):
+        resolve("laptop", 0, TABLE, **{name: str(path)})
+    with pytest.raises(ValueError, match=f"{name}="):
+        (tmp_path / "notes.txt").unlink()
+        resolve("laptop", 0, TABLE, **{name: str(path)})
+
+
+def test_files_that_can_be_used_are_looked_at_no_longer_than_it_takes(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 255, (32, 48, 3), np.uint8)
+    frames = [Image.fromarray(ground[:, n : n + 32]) for n in range(16)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=80)
+    (tmp_path / "b.gif").write_bytes((tmp_path / "a.gif").read_bytes())
+    given = {"images": str(tmp_path), "videos": str(tmp_path)}
+    assert resolve("laptop", 0, TABLE, **given).overridden == ["images", "videos"]
+    decoded = []
+    read = video_folder.decode
+    monkeypatch.setattr(
+        video_folder, "decode", lambda file, log: decoded.append(file.name) or read(file, log)
+    )
+    video_folder.check_videos(tmp_path, 2, 6, 64)
+    assert decoded == ["a.gif"]
+    with pytest.raises(ValueError, match=r"gives 2 clips of 16 frames in a row, 3 are needed: add"):
+        resolve("laptop", 0, TABLE, own_clips=(3, 16), videos=str(tmp_path))
+    with pytest.raises(ValueError, match=r"video: a.gif \(16 frames, a clip needs 17\), b.gif"):
+        resolve("laptop", 0, TABLE, own_clips=(1, 17), videos=str(tmp_path))
+
+
+def test_a_prior_of_ones_own_is_taken(tmp_path):
+    torch.manual_seed(0)
+    small = eon.Prior(encoder=(4, 4), decoder=(4, 4, 4), fusion=4, content=(8,) * 4)
+    eon.save_prior(small, tmp_path / "mine.safetensors")
+    cfg = resolve("laptop", 0, TABLE, weights=tmp_path / "mine.safetensors")
+    assert cfg.weights.endswith("mine.safetensors")
 
 
 def test_text_is_read_as_papermill_hands_it_over():

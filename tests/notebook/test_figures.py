@@ -318,3 +318,11 @@ def test_layer_table(shown):
         "4      Linear                4,608        10           46,090",
         "                                          in all       46,174",  # shared: once
     ]
+
+
+def test_names_of_files_are_shortened_where_they_would_not_fit():
+    pictures = torch.rand(3, 3, 40, 60)
+    names = ["short", "a photograph at the sea", "b" * 240]
+    fig = figures.contact_sheet({"mine": pictures}, names)
+    titles = [ax.get_title() for ax in fig.axes]
+    assert titles[:2] == names[:2] and titles[2].endswith("b…") and len(titles[2]) < 40

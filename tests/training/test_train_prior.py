@@ -403,6 +403,8 @@ def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
         ("--batch 1 --devices 2", "batch=1 must be a whole number, at least 2"),
         ("--batch 3 --devices 2", "batch=3 must be a multiple of 2, the processes"),
         ("--large-every -1", "large_every=-1 must be a whole number, at least 0"),
+        ("--seed 18446744073709551616", "seed=18446744073709551616 must be a whole number from 0"),
+        ("--only v2 --seed -1", "seed=-1 must be a whole number from 0 to 4294967295"),
         ("--hours 0", "hours=0.0 must be greater than 0"),
         ("--lr nan", "lr=nan must be greater than 0"),
         ("--videos nowhere", "videos='nowhere' does not exist"),
