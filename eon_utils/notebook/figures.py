@@ -288,7 +288,8 @@ def _grid(
 
 def _shortened(title: str, width: float) -> str:
     """A title that leaves its neighbours room, of so many inches: names of files may be long."""
-    most = max(round(72 * width / (LETTER * SMALLEST)), SHORT_TITLE)
+    letters = int(72 * width / (LETTER * SMALLEST)) - 1  # and a gap
+    most = max(letters, SHORT_TITLE)
     return title if len(title) <= most else f"{title[: most - 1]}…"
 
 
