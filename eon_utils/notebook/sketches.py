@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 # In inches.
@@ -56,7 +57,8 @@ def strips(
     right = left + COLUMN * columns
     top = HEAD if titles else 0.0
     size = (right + 2 * EDGE + LETTER * max(map(len, notes)), top + ROW * len(rows))
-    fig = plt.figure(figsize=size, layout="none")
+    # An engine that does nothing, because Matplotlib replaces a missing one when it saves.
+    fig = plt.figure(figsize=size, layout=PlaceHolderLayoutEngine(True, True))
     ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, size[0]), ylim=(size[1], 0))
     ax.axis("off")

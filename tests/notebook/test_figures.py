@@ -219,6 +219,12 @@ def test_strips_of_boxes_with_arrows():
     assert bent.get_path().vertices[:, 1].min() < bent.get_path().vertices[0, 1], "over the boxes"
 
 
+def test_a_sketch_is_saved_without_a_warning(recwarn):
+    with plt.rc_context({"figure.constrained_layout.use": True}):
+        eon.show(eon.strips([("before", "ab", ""), ("after", "ba", "")]), "letters", "name")
+    assert not [str(one.message) for one in recwarn if "layout" in str(one.message)]
+
+
 def test_pictures_stand_above_maps():
     maps, pictures = torch.rand(2, 24, 32), torch.rand(2, 3, 24, 32)
     fig = eon.heat_sheet({"weight": maps}, ["a", "b"], pictures={"frame": pictures})
