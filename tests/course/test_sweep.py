@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from unittest.mock import Mock
 
@@ -342,7 +343,9 @@ def start(root, *words):
     command = [sys.executable, "-m", "eon_utils", "sweep", "01", "--preset", "smoke"]
     command += ["--root", str(root), "--out", str(root / "out"), *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, start_new_session=True, **pipes)
+    # As in a terminal, also where these tests run in the background, which ignores Ctrl-C.
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=hears, **pipes)
 
 
 def wait_until(true, process=None):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import compare_ledgers
 import measure_sweep
@@ -290,6 +291,8 @@ def test_ctrl_c_ends_the_gpu_job_when_a_part_ends_by_itself(repo, tmp_path):
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # a shell's background jobs ignore Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert job.stderr is not None and job.stderr.readline() == "part\n"
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does
