@@ -263,10 +263,14 @@ def test_an_autoencoder_takes_hours_precision_and_begins_anew(prepared, capsys):
     assert len(losses(prepared, "v2")) == 1, "the time is up after the first step"
     card = (prepared / "out" / "autoencoder_v2.md").read_text(encoding="utf-8")
     assert "0 minutes on CPU in bf16-mixed." in card
-    assert main(words) == 0
-    assert "resumed at step 1" in capsys.readouterr().out and len(losses(prepared, "v2")) == 10
+    assert main(words) == 2
+    assert "it was trained with precision=bf16-mixed, not 32-true" in capsys.readouterr().err
+    assert main([*words, "--precision", "bf16-mixed"]) == 2
+    assert "in whose cool-down it is" in capsys.readouterr().err, "its rate has fallen already"
     assert main([*words, "--no-resume"]) == 0
-    assert "resumed" not in capsys.readouterr().out
+    assert "resumed" not in capsys.readouterr().out and len(losses(prepared, "v2")) == 10
+    assert main(words) == 0
+    assert "resumed at step 10" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -280,7 +284,7 @@ def test_an_autoencoder_takes_hours_precision_and_begins_anew(prepared, capsys):
         ("--precision half", "precision='half' must be one of 32-true, bf16-mixed"),
         ("--hours 0", "hours=0.0 must be greater than 0"),
         ("--scale 0", "scale=0.0 must be greater than 0"),
-        ("--seed -1", "seed=-1 must be a whole number, at least 0"),
+        ("--seed -1", "seed=-1 must be a whole number from 0 to 4294967295"),
     ],
 )
 def test_what_an_autoencoder_can_not_have_is_named(words, message, tmp_path, capsys):
