@@ -31,6 +31,7 @@ NAMES = (
     "05_generalized_next_frame",
     "06_transferring_the_prior",
 )
+NUMBERS = {"a": 1, "an": 1, "two": 2}
 UNITS = {"second": 1, "minute": 60, "hour": 3600}
 MACHINE = re.compile(r"(?<![\w.])/(home|root|work|Users|tmp/ipykernel\w*)/|\b[A-Z]:\\")
 SANITIZE = """[a claim that is checked under the laptop preset only]
@@ -136,7 +137,8 @@ def seconds(words):
     if words in ("half a minute", "half an hour"):
         return 30 if "minute" in words else 1800
     number, unit = words.split()
-    return (1 if number in ("a", "an") else int(number)) * UNITS[unit.removesuffix("s")]
+    count = NUMBERS[number] if number in NUMBERS else int(number)
+    return count * UNITS[unit.removesuffix("s")]
 
 
 def test_says_one_time_everywhere_and_that_which_was_measured(nb, path, repo):
