@@ -74,3 +74,12 @@ def marked(height=48, width=64):
     picture = np.zeros((height, width, 3), np.uint8)
     picture[: height // 2, : width // 2] = 255
     return picture
+
+
+def write_drift(path, seed=0, frames=24):
+    """A video of a texture that drifts to the left."""
+    rng = np.random.default_rng(seed)
+    ground = np.kron(rng.integers(0, 256, (12, 24, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
+    path.parent.mkdir(exist_ok=True)
+    pictures = [np.ascontiguousarray(ground[:, frame : frame + 64]) for frame in range(frames)]
+    write(path, pictures, codec="ffv1", fmt="bgra")

@@ -5,10 +5,9 @@ import socket
 import subprocess
 import sys
 
-import av
-import numpy as np
 import pytest
 import torch
+from video_files import write_drift
 
 from eon_utils.__main__ import main
 from eon_utils.models.weight_files import read_weights
@@ -93,20 +92,6 @@ def finished(process):
     return said
 
 
-def film(path, seed):
-    """A video of a texture that drifts to the left."""
-    rng = np.random.default_rng(seed)
-    ground = np.kron(rng.integers(0, 256, (12, 24, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
-    path.parent.mkdir(exist_ok=True)
-    with av.open(path, "w") as out:
-        stream = out.add_stream("ffv1", 25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
-        for frame in range(24):
-            picture = np.ascontiguousarray(ground[:, frame : frame + 64])
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        out.mux(stream.encode())
-
-
 # --- what the launcher says ---
 
 
@@ -185,7 +170,7 @@ def test_what_fabric_run_can_not_have_is_named(variables, settings, asked, messa
 
 def test_under_torchrun_one_process_makes_the_clips_and_all_train_one_prior(tmp_path):
     for seed in range(2):
-        film(tmp_path / "mine" / f"drift{seed}.mkv", seed)
+        write_drift(tmp_path / "mine" / f"drift{seed}.mkv", seed)
     words = f"{TINY} --mixture leaves=1 real=1 --videos mine --only prior"
     said = finished(begin(tmp_path, torchrun(), words))
     assert said.count("makes clips") == 1 and said.count("makes a video") == 2

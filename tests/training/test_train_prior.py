@@ -9,11 +9,11 @@ import sys
 import time
 from dataclasses import replace
 
-import av
 import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError, safe_open
+from video_files import write_drift
 
 import eon_utils.__main__ as command
 from eon_utils import MovingDigits, load_prior, save_prior
@@ -51,20 +51,6 @@ def quick(tmp_path, monkeypatch):
     monkeypatch.setattr(prior_score, "CLIPS", 1)
     monkeypatch.setattr(video_clips, "RUNS", tmp_path)
     return tmp_path
-
-
-def film(path, seed=0, frames=24):
-    """A video of a texture that drifts to the left."""
-    rng = np.random.default_rng(seed)
-    ground = np.kron(rng.integers(0, 256, (12, 24, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
-    path.parent.mkdir(exist_ok=True)
-    with av.open(path, "w") as out:
-        stream = out.add_stream("ffv1", 25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
-        for frame in range(frames):
-            picture = np.ascontiguousarray(ground[:, frame : frame + 64])
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        out.mux(stream.encode())
 
 
 def about(path):
@@ -240,16 +226,16 @@ def test_a_training_has_the_same_name_whatever_its_length(tmp_path):
 
 
 def test_videos_count_by_what_they_are(quick):
-    film(quick / "mine" / "a.mkv")
+    write_drift(quick / "mine" / "a.mkv")
     recipe = replace(TINY, videos=(str(quick / "mine"),))
     first = recipe.digest()
-    film(quick / "mine" / "b.mkv", seed=1)
+    write_drift(quick / "mine" / "b.mkv", seed=1)
     second = recipe.digest()
     assert second != first, "a file was added"
     (quick / "mine").rename(quick / "other")
     moved = replace(TINY, videos=(str(quick / "other"),))
     assert moved.digest() == second, "the same files elsewhere"
-    film(quick / "other" / "b.mkv", seed=2)
+    write_drift(quick / "other" / "b.mkv", seed=2)
     assert moved.digest() != second, "another film of the same name"
 
 
@@ -266,8 +252,8 @@ def test_shards_count_by_their_settings(tmp_path):
 
 def test_what_is_best_is_judged_by_the_same_videos(quick):
     for name in ("one", "two"):
-        film(quick / name / "held.mkv", seed=len(name))
-    film(quick / "two" / "more.mkv", seed=9)
+        write_drift(quick / name / "held.mkv", seed=len(name))
+    write_drift(quick / "two" / "more.mkv", seed=9)
     judges = [prior_score.PriorScore(32, folder, quick / "p") for folder in (None, quick / "one")]
     judges.append(prior_score.PriorScore(32, quick / "two", quick / "p"))
     assert len({judge.best for judge in judges}) == len({judge.states for judge in judges}) == 3
@@ -344,9 +330,9 @@ def test_the_recipe_makes_weights_and_card(quick):
 
 
 def test_it_goes_on_from_a_prior_on_own_videos(quick):
-    film(quick / "mine" / "drift.mkv")
-    film(quick / "mine" / "other.mkv", seed=1)
-    film(quick / "judge" / "held.mkv", seed=2)
+    write_drift(quick / "mine" / "drift.mkv")
+    write_drift(quick / "mine" / "other.mkv", seed=1)
+    write_drift(quick / "judge" / "held.mkv", seed=2)
     listed = "file,source,licence\ndrift.mkv,someone/drifts,CC0\n"
     (quick / "mine" / "SOURCES.csv").write_text(listed)
     first = quick / "first.safetensors"
