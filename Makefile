@@ -1,6 +1,7 @@
 # Eye of Newt. `make` alone says what there is. Needs GNU make and Python >= 3.10; all else goes into .venv.
 
 PRESET ?= laptop
+WORKERS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
@@ -18,6 +19,7 @@ export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter$(if $(JUPYTER_PATH),:$(JU
 help:
 	@echo "make lab                   open JupyterLab on the first notebook"
 	@echo "make course [PRESET=smoke] run every notebook headless into runs/, build the site, print the table"
+	@echo "           [WORKERS=1]         so many notebooks at a time, each with its share of the cores (2)"
 	@echo "make test                  run every test, and check form and types of the code"
 	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
 	@echo "make site                  build the site of the last run; of the committed notebooks if there is none"
@@ -41,7 +43,7 @@ lab: $(STAMP)
 	$(PY) -m jupyterlab $(ROOT_FLAG) notebooks/00_start_here.ipynb
 
 course: $(STAMP)
-	$(PY) -m eon_utils run --preset $(PRESET)
+	$(PY) -m eon_utils run --preset $(PRESET) --workers $(WORKERS)
 
 test: $(STAMP)
 	$(PY) -m pytest

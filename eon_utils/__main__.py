@@ -60,11 +60,11 @@ def run_notebooks(args: Namespace) -> int:
     if args.resume:
         if args.only or args.settings or args.out or args.preset:
             raise ValueError("--resume goes on as the run began: leave the other options out")
-        _, status = runner.resume(args.resume, args.root)
+        _, status = runner.resume(args.resume, args.root, args.workers)
         return status
     settings = pairs(args.settings)
     preset = settings.pop("preset", args.preset or "laptop")
-    _, status = runner.run(preset, args.only, settings, args.out, args.root)
+    _, status = runner.run(preset, args.only, settings, args.out, args.root, args.workers)
     return status
 
 
@@ -307,6 +307,8 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=_path, help="where to put the run (default: runs/<time>)")
     text = "go on with a run that was stopped: what ran through is kept"
     add("--resume", type=_path, metavar="FOLDER", help=text)
+    text = "so many notebooks at a time, each with its share of the cores (default: 1)"
+    add("--workers", type=int, default=1, help=text)
 
     text = "run a notebook with every combination of some parameters' values"
     add_sweep_options(command("sweep", sweep_notebook, text))
@@ -342,7 +344,7 @@ def parser() -> argparse.ArgumentParser:
     add = command("shards", make_shards, text)
     text = "folders or files of real video (default: none, generated clips alone)"
     add("--videos", nargs="+", default=[], metavar="PATH", help=text)
-    text = "of which sources, and how many of each: real, digits, leaves, pans, games"
+    text = "of which sources, and how many of each, as for the command prior"
     add("--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help=text)
     add("--clips", type=int, default=100_000, help="in all (default: 100,000)")
     add("--size", type=int, default=64, help="side of the frames in pixels (default: 64)")
@@ -396,7 +398,8 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--only", default="prior", metavar="prior|v2,v3,v4", help=text)
     text = "folders or files of real video (default: none, generated clips alone)"
     add("--videos", nargs="+", default=[], metavar="PATH", help=text)
-    text = "what is drawn, and how often: real, digits, leaves, pans, games; others are left out"
+    text = "what is drawn, and how often: real, digits, leaves, pans, games, and, where their files"
+    text += " are, MovingMNIST, UCF101; others are left out"
     add("--mixture", nargs="+", default=[], metavar="SOURCE=WEIGHT", help=text)
     text = "folder of videos to judge by while it trains (default: held-out generated clips)"
     add("--score", metavar="FOLDER", help=text)

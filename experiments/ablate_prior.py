@@ -1,144 +1,194 @@
-"""What each ingredient of the prior buys: the same training, a minute long, with one thing changed.
+"""What each ingredient of the prior and of its training buys: the same training without it.
 
-    python experiments/ablate_prior.py [--seconds 60] [--seed 0] [--videos my_clips/]
+    python experiments/ablate_prior.py --videos my_clips/ --score others/ [--steps 4000] [--seed 0]
 
-Prints a Markdown table: PSNR in dB of the next frame on 48 held-out clips of each source (and on
-own videos, mean of files at 64 and at 128 pixels), how far the mean of the sources is from that of
-the first row, and the mean of the sources of the frame between two on each side.
+Prints a Markdown table: trainings from nothing of equally many steps, with one thing left out, and
+what each reaches: PSNR in dB of the next frame from five, and of the one between two frames on each
+side, on held-out clips of each source, in the mean, and on the videos to judge by, mean of files.
+In brackets: how far it is from the first row. Two cores take 30 minutes a row.
+
+A finished row is kept in the file --out, and a training has a checkpoint, so the same command goes
+on where it was stopped. Other rows, seeds and steps may be added in other calls.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import Any
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
 
 import common
 import torch
-from torch import Tensor
+from silence_prior import PARTS, Judged, Part, judge, silence
 
 import eon_utils as eon
-from eon_utils.config import device
-from eon_utils.evaluation.metrics import EXACT
+from eon_utils.config import RUNS, device
+from eon_utils.data.files import whole_file
 from eon_utils.training import train_prior
-
-CONTEXTS = (2, 3)  # frames, instead of four
-MIDDLE = 3  # the frame that is asked for between two on each side
-BATCH = 8  # clips that are judged at once
-STEPS = 1_000_000  # more than the seconds allow
-LOADER_STEPS = 10_000  # after which the loader begins anew
-DESIGNS: dict[str, dict[str, Any]] = {  # name -> what `Prior` is built with
-    "as it ships": {},
-    "half as wide": {"encoder": (12, 24, 36, 48), "decoder": (12, 24, 36, 48, 64), "fusion": 12},
-    "a quarter as wide": {"encoder": (6, 12, 18, 24), "decoder": (6, 12, 18, 24, 32), "fusion": 6},
-    "coarse levels narrow": {"encoder": (24, 24, 24, 24), "decoder": (24, 24, 24, 24, 24)},
-    "few channels to weigh with": {"fusion": 8},
-}
-WITHOUT = {f"without {source}": source for source in eon.SOURCES}
-VARIANTS = [*DESIGNS, *WITHOUT]
+from eon_utils.training.launchers import PRECISIONS, several_processes
 
 
-Predict = Callable[[Tensor], Tensor]
+class Variant(NamedTuple):
+    """What differs from the training of the prior that ships.
 
-
-class Table:
-    """Prints a row for each prior that it judges; the first is what the others are compared with.
-
-    Args:
-        sources: name -> clips.
-        videos: name -> clips of each file.
+    Attributes:
+        silent: parts of the network that say nothing.
+        questions: kinds that are asked, in turn; none: the usual ones.
+        level_weight: of the loss of each coarser level.
+        without: sources of which no clips are drawn.
+        trains: False: the network is as it is built.
     """
 
-    def __init__(self, sources: dict[str, Tensor], videos: dict[str, list[Tensor]]) -> None:
-        self.sources = sources
-        self.videos = videos
-        self.first: float | None = None
-        common.print_head("", *sources, *videos, "mean of sources", "between, mean of sources")
-
-    def judge(self, name: str, prior: eon.Prior, predict: Predict | None = None) -> None:
-        """Print the row of a prior.
-
-        Args:
-            name: of the row.
-            prior: that is judged.
-            predict: another way to ask it for the next frame; the frame between is left out then.
-        """
-        following = predict or prior.predict
-        levels = [eon.next_frame_psnr(following, clips) for clips in self.sources.values()]
-        mean = sum(levels) / len(levels)
-        for files in self.videos.values():
-            parts = [eon.next_frame_psnr(following, clips) for clips in files]
-            levels.append(sum(parts) / len(parts))
-        if self.first is None:
-            self.first = mean
-        cells = [f"{level:.2f}" for level in levels]
-        middle = "" if predict else f"{self.between(prior):.2f}"
-        common.print_row(name, *cells, f"{mean - self.first:+.2f}", middle)
-
-    def between(self, prior: eon.Prior) -> float:
-        """PSNR of the frame between two on each side, mean of the sources."""
-        levels = []
-        for clips in self.sources.values():
-            before = clips[:, MIDDLE - 2 : MIDDLE]
-            after = clips[:, MIDDLE + 1 : MIDDLE + 3]
-            level = eon.psnr(prior.between(before, after), clips[:, MIDDLE])
-            levels.append(level.clamp(max=EXACT).mean())
-        return torch.stack(levels).mean().item()
+    silent: Sequence[Part] = ()
+    questions: tuple[str, ...] = ()
+    level_weight: float = train_prior.LEVEL_WEIGHT
+    without: tuple[str, ...] = ()
+    trains: bool = True
 
 
-def train(
-    name: str, args: argparse.Namespace, sources: Sequence[eon.ClipSource | eon.CachedClips]
-) -> eon.Prior:
-    """Train one of `VARIANTS` on clips of the sources."""
-    weights = train_prior.default_mixture()
-    if name in WITHOUT:
-        weights[WITHOUT[name]] = 0.0
+NEVER_AHEAD = tuple("next" if kind == "ahead" else kind for kind in train_prior.QUESTIONS)
+FIRST = "as it ships"
+VARIANTS = {
+    FIRST: Variant(),
+    **{f"without {part}": Variant(layers) for part, layers in PARTS.items() if layers},
+    "without losses of coarser levels": Variant(level_weight=0.0),
+    "asked for the next frame alone": Variant(questions=("next",)),
+    "asked for the one between alone": Variant(questions=("between",)),
+    "never asked for several frames": Variant(questions=NEVER_AHEAD),
+    "without real video": Variant(without=(train_prior.NEW_WORLD,)),
+    "without generated clips": Variant(without=tuple(eon.SOURCES)),
+    "not trained": Variant(trains=False),
+}
+del VARIANTS["without all of these"]  # nothing would be left to train
+
+
+class Measured(NamedTuple):
+    """A row of the file: a training, and PSNR in dB of what it answers."""
+
+    name: str
+    seed: int
+    steps: int
+    batch: int
+    videos: int  # files of real video that it saw
+    judged: str  # what the answers are about: "generated", or "videos"
+    next: float
+    between: float
+
+
+def train(name: str, args: argparse.Namespace) -> tuple[eon.Prior, int]:
+    """Train a variant: the prior, and the number of files of real video that it saw."""
+    variant = VARIANTS[name]
     torch.manual_seed(args.seed)
-    prior = eon.Prior(**DESIGNS.get(name, {}))
-    loader = train_prior.mixture_loader(sources, LOADER_STEPS, args.seed, weights)
-    _, trained = train_prior.train(prior, loader, STEPS, name="ablation", seconds=args.seconds)
-    return trained
+    prior = silence(eon.Prior(), variant.silent)
+    if not variant.trains:
+        return prior.eval().to(device()), 0
+    real = train_prior.NEW_WORLD not in variant.without
+    videos = [str(folder) for folder in args.videos] if real else []
+    mixture = train_prior.default_mixture(bool(videos))
+    mixture = {source: mixture[source] for source in mixture if source not in variant.without}
+    sources = train_prior.training_sources(
+        args.seed, args.folder, args.scale, common.SIZE, mixture, videos
+    )
+    loader = train_prior.mixture_loader(sources, args.steps, args.seed, mixture, args.batch)
+    settings = {
+        "QUESTIONS": variant.questions or train_prior.QUESTIONS,
+        "LEVEL_WEIGHT": variant.level_weight,
+    }
+    with patch.multiple(train_prior, **settings):
+        _, trained = train_prior.train(
+            prior,
+            loader,
+            args.steps,
+            name=f"ablation_{name.replace(' ', '_')}_{args.seed}",
+            learn="frames",
+            folder=args.folder,
+            fabric=several_processes(precision=args.precision),
+            facts={"variant": name},
+            resume=True,
+        )
+    files = len(train_prior.video_files(videos))
+    return trained, files
 
 
-@torch.no_grad()
-def without_fit(prior: eon.Prior, clips: Tensor) -> Tensor:
-    """The next frame from the last four, where the past is not asked how right motion was."""
-    frames = clips.flip(1)[:, :4]  # the last one first
-    times = clips.new_tensor([-1, -2, -3, -4]).expand(len(clips), 4)
-    parts = zip(frames.split(BATCH), times.split(BATCH), strict=True)
-    return torch.cat([prior.net(some, clock).frame for some, clock in parts])
+def read_rows(file: Path) -> list[Measured]:
+    """What earlier calls kept; nothing where there is no file."""
+    if not file.exists():
+        return []
+    rows = []
+    with file.open(encoding="utf-8", newline="") as text:
+        for row in csv.DictReader(text):
+            counts = [int(row[name]) for name in ("seed", "steps", "batch", "videos")]
+            levels = [float(row[name]) for name in ("next", "between")]
+            rows.append(Measured(row["name"], *counts, row["judged"], *levels))
+    return rows
 
 
-def judge_less(table: Table, prior: eon.Prior, seed: int) -> None:
-    """Rows of the same prior without its fit and with less context, and of an untrained one."""
-    table.judge("not fitted to the past", prior, lambda clips: without_fit(prior, clips))
-    for context in CONTEXTS:
-        few = f"{context} frames of context"
-        table.judge(few, prior, lambda clips, last=context: prior.predict(clips[:, -last:]))
-    torch.manual_seed(seed)
-    table.judge("not trained at all", eon.Prior().eval().to(device()))
+def write_rows(rows: Sequence[Measured], file: Path) -> None:
+    """Keep all that was measured so far."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as partial, partial.open("w", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(Measured._fields)
+        writer.writerows(rows)
+
+
+def measured(name: str, args: argparse.Namespace, judged: Judged) -> list[Measured]:
+    """Train and judge a variant."""
+    prior, files = train(name, args)
+    rows = []
+    for about, groups in judged.items():
+        levels = [round(judge(prior, question, groups), 3) for question in ("next", "between")]
+        rows.append(Measured(name, args.seed, args.steps, args.batch, files, about, *levels))
+    return rows
+
+
+def print_measured(name: str, rows: Sequence[Measured], first: Sequence[Measured]) -> None:
+    """A row of the table."""
+    cells = []
+    for row in rows:
+        beside = next((other for other in first if other.judged == row.judged), None)
+        for task in ("next", "between"):
+            level = getattr(row, task)
+            apart = f" ({level - getattr(beside, task):+.2f})" if beside and row != beside else ""
+            cells.append(f"{level:.2f}{apart}")
+    common.print_row(name, *cells)
 
 
 def main() -> None:
     """Train and judge all variants."""
     options = common.parser(__doc__)
     common.add_training_options(options)
-    common.add_seconds_option(options, 60)
-    common.add_videos_option(options)
+    help_text = "folders of real video to train on (none)"
+    options.add_argument("--videos", nargs="+", type=Path, default=[], help=help_text)
+    options.add_argument("--score", type=Path, help="folder of videos to judge by (none)")
+    options.add_argument("--steps", type=int, default=4000, help="of each training (4000)")
+    options.add_argument("--batch", type=int, default=16, help="clips a step (16)")
+    help_text = "numbers (bf16-mixed)"
+    options.add_argument("--precision", choices=PRECISIONS, default="bf16-mixed", help=help_text)
     options.add_argument(
-        "--only", nargs="+", choices=VARIANTS, default=VARIANTS, help="variants (all of them)"
+        "--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="trainings (all)"
     )
+    out = RUNS / "ablations.csv"
+    options.add_argument("--out", type=Path, default=out, help=f"file for the values ({out})")
     args = options.parse_args()
-    videos = {}
-    for size in (64, 128) if args.videos else ():
-        videos[f"own, {size}"] = list(common.own_clips(args.videos, size).values())
-    sources = train_prior.training_sources(args.seed, args.folder, args.scale)
-    table = Table(common.source_clips(args.clips), videos)
+    judged = common.judged_clips(args.clips, args.score)
+    rows = read_rows(args.out)
+    first: list[Measured] = []
+    heads = [f"{task}, {name}" for name in judged for task in ("next", "between")]
+    common.print_head("", *heads)
     for name in args.only:
-        prior = train(name, args, sources)
-        table.judge(name, prior)
-        if name == VARIANTS[0]:
-            judge_less(table, prior, args.seed)
+        wanted = (name, args.seed, args.steps, args.batch)
+        found = [row for row in rows if row[:4] == wanted and row.judged in judged]
+        if len(found) < len(judged):
+            found = measured(name, args, judged)
+            rows += found
+            write_rows(rows, args.out)
+        if name == FIRST:
+            first = found
+        print_measured(name, found, first)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from eon_utils.config import RUNS, device
 
 FRAMES = 6  # of a clip: five to predict from, and the one to predict
 SIZE = 64  # pixels a side
+MIDDLE = 3  # the frame that is asked for between two on each side
 
 
 def source_clips(count: int, frames: int = FRAMES) -> dict[str, Tensor]:
@@ -42,6 +43,23 @@ def own_clips(folder: Path, size: int, per_file: int = 24) -> dict[str, Tensor]:
     """
     videos = eon.score_clips(folder, FRAMES, size, per_file)
     return {file: clips.to(device()) for file, clips in videos.items()}
+
+
+def judged_clips(count: int, videos: Path | None, per_file: int = 4) -> dict[str, list[Tensor]]:
+    """What answers are judged by: groups of clips, each of which counts alike.
+
+    Args:
+        count: clips of each source.
+        videos: a folder of videos; None: those that are made alone.
+        per_file: clips of a video, at most.
+
+    Returns:
+        "generated", a group a source, and "videos", a group a file; each (N, 6, 3, 64, 64).
+    """
+    judged = {"generated": list(source_clips(count).values())}
+    if videos:
+        judged["videos"] = list(own_clips(videos, SIZE, per_file).values())
+    return judged
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

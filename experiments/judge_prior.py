@@ -1,11 +1,16 @@
 """How good the shipped prior is, beside its rivals, on clips never trained on.
 
-    python experiments/judge_prior.py [--videos my_clips/]
+    python experiments/judge_prior.py [--videos my_clips/] [--flow]
 
 Prints PSNR in dB and SSIM of two frames of clips of six: the next one from five, and the one
 between two frames on each side. A row a source; with --videos, a row a file of your own at 64 and
 at 128 pixels, and the mean of the files. The last columns say how far above copying the worst clip
 is, and how many clips are below copying by more than 0.3 dB.
+
+With --flow it judges `prior.flow` instead, by pictures, as nobody knows the exact motion of camera
+video: each pixel of the last frame of five is looked up where the flow says that it is. The numbers
+are mean absolute differences in gray levels of 255. *Seen* looks it up in the frame before, against
+the flow; *to come* in the next frame, along the flow.
 """
 
 from __future__ import annotations
@@ -20,8 +25,8 @@ from torch import Tensor
 import eon_utils as eon
 from eon_utils.config import device
 from eon_utils.evaluation.metrics import EXACT
+from eon_utils.models.optical_flow import warp
 
-MIDDLE = 3  # the frame that is asked for between two on each side
 MADE = 15  # frames of a generated clip
 BATCH = 8
 LINE = -0.3  # dB: what is further below copying counts as below it
@@ -53,8 +58,8 @@ def frame_between(between: Callable[[Tensor, Tensor], Tensor]) -> Method:
     """The frame in the middle, from two on each side."""
 
     def answer(clips: Tensor) -> Tensor:
-        before = clips[:, MIDDLE - 2 : MIDDLE]
-        after = clips[:, MIDDLE + 1 : MIDDLE + 3]
+        before = clips[:, common.MIDDLE - 2 : common.MIDDLE]
+        after = clips[:, common.MIDDLE + 1 : common.MIDDLE + 3]
         return between(before, after)
 
     return answer
@@ -81,7 +86,9 @@ def questions() -> list[Question]:
     return [
         Question("next", last, {name: next_frame(method) for name, method in following.items()}),
         Question(
-            "between", MIDDLE, {name: frame_between(method) for name, method in between.items()}
+            "between",
+            common.MIDDLE,
+            {name: frame_between(method) for name, method in between.items()},
         ),
     ]
 
@@ -96,6 +103,41 @@ def answers(question: Question, clips: Tensor) -> list[Answer]:
         level = eon.psnr(frames, target).clamp(max=EXACT)
         found.append(Answer(level, eon.ssim(frames, target)))
     return found
+
+
+def flows() -> dict[str, Method]:
+    """Who says where each pixel of the last frame goes, (N, T, 3, H, W) -> (N, 2, H, W)."""
+    return {
+        "no motion": lambda clips: torch.zeros_like(clips[:, -1, :2]),
+        "optical flow (DIS)": eon.forward_flow,
+        "TV-L1": lambda clips: eon.forward_flow(clips, "tvl1"),
+        "prior": eon.load_prior().flow,
+    }
+
+
+@torch.no_grad()
+def flow_errors(clips: Tensor) -> list[list[float]]:
+    """Of each of `flows` the differences of what is seen, and to come, in gray levels."""
+    given, following = clips[:, :-1], clips[:, -1]
+    last, before = given[:, -1], given[:, -2]
+    found = []
+    for method in flows().values():
+        flow = torch.cat([method(part) for part in given.split(BATCH)])
+        looked_up = [warp(before, -flow), warp(following, flow)]
+        found.append([255 * (frame - last).abs().mean().item() for frame in looked_up])
+    return found
+
+
+def judge_flow(clips: dict[str, Tensor], videos: dict[int, dict[str, Tensor]]) -> None:
+    """A row a source, and at each size one of the mean of the videos."""
+    times = ("seen", "to come")
+    common.print_head("", "clips", *(f"{name}, {time}" for name in flows() for time in times))
+    groups = {name: [some] for name, some in clips.items()}
+    groups |= {f"mean of files, {size}": list(files.values()) for size, files in videos.items()}
+    for name, group in groups.items():
+        errors = torch.tensor([flow_errors(some) for some in group]).mean(0)  # (methods, times)
+        cells = [f"{error:.2f}" for error in errors.flatten().tolist()]
+        common.print_row(name, sum(map(len, group)), *cells)
 
 
 def print_answers(name: str, question: Question, found: list[Answer]) -> None:
@@ -125,19 +167,25 @@ def main() -> None:
     common.add_clips_option(options)
     common.add_videos_option(options)
     options.add_argument("--per-file", type=int, default=24, help="clips of a video, at most (24)")
+    help_text = "judge the motion that it finds, not its frames"
+    options.add_argument("--flow", action="store_true", help=help_text)
     args = options.parse_args()
+    sizes = (64, 128) if args.videos else ()
+    videos = {size: common.own_clips(args.videos, size, args.per_file) for size in sizes}
+    sources = common.source_clips(args.clips, MADE)
+    if args.flow:
+        judge_flow(sources, videos)
+        return
     asked = questions()
     columns = ["", "frame", "clips", *asked[0].methods, "worst, above copying", "below copying"]
     common.print_head(*columns)
-    sources = common.source_clips(args.clips, MADE)
     for question in asked:
         for name, clips in sources.items():
             print_answers(name, question, answers(question, clips))
-    for size in (64, 128) if args.videos else ():
-        videos = common.own_clips(args.videos, size, args.per_file)
+    for size, clips_of in videos.items():
         for question in asked:
             files: list[list[Answer]] = []
-            for file, clips in videos.items():
+            for file, clips in clips_of.items():
                 files.append(answers(question, clips))
                 print_answers(f"{file}, {size}", question, files[-1])
             print_mean(f"mean of files, {size}", question, files)

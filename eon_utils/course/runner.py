@@ -1,4 +1,4 @@
-"""The course, headless: notebooks run one after the other into one folder."""
+"""The course, headless: notebooks run into one folder, one after the other or side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,8 +65,9 @@ def run(
     settings: Mapping[str, str] | None = None,
     out: Path | None = None,
     root: Path = ROOT,
+    workers: int = 1,
 ) -> tuple[Path, int]:
-    """Run notebooks one after the other into one folder.
+    """Run notebooks into one folder.
 
     A notebook that fails does not stop the others. Ctrl-C stops all, and keeps what is there;
     `resume` goes on from it. A run of the whole course becomes `runs/latest`.
@@ -77,6 +78,7 @@ def run(
         settings: parameter -> value, as typed on the command line.
         out: the folder: executed notebooks, ledger.json, log.txt and site/; None: `runs/<time>`.
         root: of the course, the folder that holds notebooks/.
+        workers: so many notebooks at a time.
 
     Returns:
         The folder, and the exit status: 0, 1 when a notebook failed, 130 after Ctrl-C.
@@ -85,15 +87,16 @@ def run(
         ValueError: for a wrong parameter; nothing has run then.
         FileExistsError: when `out` is in use.
     """
+    _check_workers(workers)
     jobs = plan(select(only, root), preset, settings or {})
     out = (out or dated_folder(root / "runs")).resolve()
     make_empty(out)
     asked = Asked(preset, not only, jobs)
     write_asked(asked, out / ASKED)
-    return _run_into(out, asked, root)
+    return _run_into(out, asked, root, workers)
 
 
-def resume(out: Path, root: Path = ROOT) -> tuple[Path, int]:
+def resume(out: Path, root: Path = ROOT, workers: int = 1) -> tuple[Path, int]:
     """Go on with a run that was stopped or killed, with the parameters that it began with.
 
     Notebooks that ran through are kept; the others run, from their beginning.
@@ -101,6 +104,7 @@ def resume(out: Path, root: Path = ROOT) -> tuple[Path, int]:
     Args:
         out: its folder.
         root: of the course.
+        workers: so many notebooks at a time.
 
     Returns:
         As `run`.
@@ -108,10 +112,16 @@ def resume(out: Path, root: Path = ROOT) -> tuple[Path, int]:
     Raises:
         ValueError: for a folder that is none of a run, or of one with other notebooks.
     """
+    _check_workers(workers)
     out = out.expanduser().resolve()
     asked = read_asked(out / ASKED, root)
     check_writable(out, "--resume")
-    return _run_into(out, asked, root)
+    return _run_into(out, asked, root, workers)
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise ValueError(f"--workers {workers} must be 1 or more")
 
 
 def write_asked(asked: Asked, path: Path) -> None:
@@ -142,13 +152,13 @@ def read_asked(path: Path, root: Path = ROOT) -> Asked:
     return asked
 
 
-def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
+def _run_into(out: Path, asked: Asked, root: Path, workers: int) -> tuple[Path, int]:
     """Run what has not run through yet."""
     use_own_kernel()
     with alone_in(out), log_file(out / "log.txt"):
         system = f"Python {platform.python_version()} on {platform.platform()}"
         log.info(f"{system}, {os.cpu_count()} CPUs")
-        kept = {}
+        kept: dict[Path, NotebookNode] = {}
         for path, _ in asked.jobs:
             nb = ran_through(out / path.name)
             if nb is not None:
@@ -158,26 +168,50 @@ def _run_into(out: Path, asked: Asked, root: Path) -> tuple[Path, int]:
         if kept:
             say(f"Kept, because they ran through: {', '.join(path.stem for path in kept)}")
         announce(jobs, asked.preset)
-        executed = []
-        rows: list[Row] = []
-        ledger_kept = True
-        for path, values in asked.jobs:
-            nb = kept[path] if path in kept else execute(path, out / path.name, values)
-            executed.append((path.stem, nb))
-            rows += measured(nb, path.name[:2], asked.preset, values)
+        ended = dict(kept)
+        rows = _rows(asked, ended)
+        ledger_kept = keep_ledger(out / "ledger.json", rows)
+        for path, nb in _execute_all(jobs, out, workers):
+            ended[path] = nb
+            rows = _rows(asked, ended)
             ledger_kept = keep_ledger(out / "ledger.json", rows)
-            if nb.metadata.eon.status == "interrupted":
-                break
-        statuses = {nb.metadata.eon.status for _, nb in executed}
+        statuses = {nb.metadata.eon.status for nb in ended.values()}
         if asked.whole and "interrupted" not in statuses:
             point_latest(out)
-        report(executed, rows, out)
+        report([(path.stem, ended[path]) for path, _ in asked.jobs if path in ended], rows, out)
         if "interrupted" in statuses:
             say(f"\nTo go on: python -m eon_utils run --resume {out}")
         say(f"\nRead it: {build_site(out, root)}")
     if "interrupted" in statuses:
         return out, 130
     return out, int("failed" in statuses or not ledger_kept)
+
+
+def _execute_all(
+    jobs: Sequence[tuple[Path, Mapping[str, Any]]], out: Path, workers: int
+) -> Iterator[tuple[Path, NotebookNode]]:
+    """Run notebooks, and say how each ended; after Ctrl-C no other begins."""
+    if workers > 1:
+        from eon_utils.course.side_by_side import side_by_side
+
+        for path, nb in side_by_side(jobs, out, workers):
+            say(f"{path.stem} ... {how_it_ended(nb)}")
+            yield path, nb
+        return
+    for path, values in jobs:
+        nb = execute(path, out / path.name, values)
+        yield path, nb
+        if nb.metadata.eon.status == "interrupted":
+            return
+
+
+def _rows(asked: Asked, ended: Mapping[Path, NotebookNode]) -> list[Row]:
+    """What the notebooks that ended have measured, in the course's order."""
+    rows: list[Row] = []
+    for path, values in asked.jobs:
+        if path in ended:
+            rows += measured(ended[path], path.name[:2], asked.preset, values)
+    return rows
 
 
 def keep_ledger(path: Path, rows: Sequence[Row]) -> bool:
@@ -320,10 +354,34 @@ def execute(path: Path, out: Path, values: Mapping[str, Any]) -> NotebookNode:
         error = {"where": "", "message": f"not saved: {problem.strerror or problem}"}
         nb.metadata.eon.error = NotebookNode(error)
     sign(nb)
-    if error:
-        say(f"{status}, {duration(seconds)}: {first_line(error['message'])}")
-    elif not live:
-        say(f"{status}, {duration(seconds)}")
+    if error or not live:
+        say(how_it_ended(nb))
+    return nb
+
+
+def how_it_ended(nb: NotebookNode) -> str:
+    """Status, time and what went wrong, of an executed notebook."""
+    result = nb.metadata.eon
+    text = f"{result.status}, {duration(result.seconds)}"
+    return f"{text}: {first_line(result.error['message'])}" if result.error else text
+
+
+def as_it_ended(path: Path, out: Path, interrupted: bool) -> NotebookNode:
+    """What `execute` left, by another process. One that was killed has left no word.
+
+    Args:
+        path: of the notebook.
+        out: of the executed one.
+        interrupted: it was to end early.
+    """
+    nb = _as_far_as_it_came(out, path)
+    if "status" not in nb.metadata.get("eon", {}):
+        status = "interrupted" if interrupted else "failed"
+        message = "stopped by Ctrl-C" if interrupted else "its process was killed"
+        error = NotebookNode(where="", message=message)
+        nb.metadata["eon"] = NotebookNode(status=status, error=error, seconds=0.0)
+        with suppress(OSError), whole_file(out) as partial:
+            nbformat.write(nb, partial)
     return nb
 
 

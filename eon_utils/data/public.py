@@ -54,7 +54,7 @@ def public_images(
     """
     _check_name(name, IMAGE_SETS)
     check_whole("limit", limit, 1)
-    root = _folder(root)
+    root = placed_folder(root)
     split: dict[str, Any] = {"split": "train" if train else "test"}
     if name == "CIFAR10":
         split = {"train": train}
@@ -103,7 +103,7 @@ def public_videos(
     """
     _check_name(name, VIDEO_SETS)
     request = clip_request(frames, size, limit)
-    root = _folder(root)
+    root = placed_folder(root)
     if name == "UCF101":
         return _ucf101(train, request, root)
     return _moving_mnist(train, request, root, download)
@@ -115,7 +115,8 @@ def _check_name(name: str, known: dict[str, int] | tuple[str, ...]) -> None:
         raise ValueError(f"name={name!r} is no data set known here; {choice}")
 
 
-def _folder(root: str | Path | None) -> Path:
+def placed_folder(root: str | Path | None) -> Path:
+    """The folder of the files; of None, where torchvision's sets are kept here."""
     return DATA / "torchvision" if root is None else Path(root).expanduser()
 
 
@@ -161,17 +162,43 @@ def _moving_mnist(train: bool, request: ClipRequest, root: Path, download: bool)
     card = "data/public_videos.md"
     data = _placed("MovingMNIST", root, download, MNIST_MB, card).data  # (N, 20, 1, 64, 64), uint8
     # torchvision's own split trains on the first frames of each sequence and tests on its last.
-    border = len(data) * 9 // 10
+    border = training_part(len(data))
     part = data[:border] if train else data[border:]
-    clips = part[: request.limit, : request.frames].float() / 255  # (N, T, 1, 64, 64)
-    width, height = request.size
-    frames = clips.flatten(0, 1)  # (N * T, 1, 64, 64)
-    frames = interpolate(frames, (height, width), mode="bilinear", antialias=True)
-    clips = frames.clamp(0, 1).unflatten(0, (-1, request.frames))
-    return clips.expand(-1, -1, 3, -1, -1).contiguous()
+    clips = part[: request.limit, : request.frames]  # (N, T, 1, 64, 64)
+    frames = gray_clip(clips.flatten(0, 1), request.size)
+    return frames.unflatten(0, (-1, request.frames))
 
 
-def _ucf101(train: bool, request: ClipRequest, root: Path) -> Tensor:
+def training_part(sequences: int) -> int:
+    """How many of the sequences of MovingMNIST are for training: the first ones."""
+    return sequences * 9 // 10
+
+
+def gray_clip(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Gray frames at another size, in three equal channels.
+
+    Args:
+        frames: (T, 1, h, w), uint8.
+        size: (width, height) in pixels.
+
+    Returns:
+        (T, 3, H, W), float32 in [0, 1].
+    """
+    width, height = size
+    gray = interpolate(frames.float() / 255, (height, width), mode="bilinear", antialias=True)
+    return gray.clamp(0, 1).expand(-1, 3, -1, -1).contiguous()
+
+
+def ucf101_files(train: bool, root: Path) -> list[Path]:
+    """The videos that the first pair of lists of UCF101 names, whether they are there or not.
+
+    Args:
+        train: those for training, else those of its test.
+        root: folder of the files.
+
+    Raises:
+        FileNotFoundError: where the list or the folder of videos is missing.
+    """
     part = "train" if train else "test"
     names = root / "ucfTrainTestlist" / f"{part}list01.txt"
     videos = root / "UCF-101"
@@ -186,10 +213,16 @@ def _ucf101(train: bool, request: ClipRequest, root: Path) -> Tensor:
     for line in names.read_text(encoding="utf-8-sig").splitlines():
         if line.strip():
             files.append(videos / line.split()[0])
+    return files
+
+
+def _ucf101(train: bool, request: ClipRequest, root: Path) -> Tensor:
+    files = ucf101_files(train, root)
     clips, skipped, _ = read_clips(files, request)
     if not clips:
+        videos = root / "UCF-101"
         raise FileNotFoundError(f"UCF101 has no readable video in {videos}: {name_some(skipped)}")
     if skipped:
-        count = f"{len(skipped)} of its {part} list skipped"
+        count = f"{len(skipped)} of its {'train' if train else 'test'} list skipped"
         warnings.warn(f"UCF101: {count}: {name_some(skipped)}", stacklevel=3)
     return to_tensor(clips)

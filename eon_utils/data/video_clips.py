@@ -136,6 +136,7 @@ class VideoClips(ClipSource):
 
     name = "real"
     weight = 6.0
+    quick = True
     card = "your_own_videos.md"
 
     def __post_init__(self) -> None:
@@ -279,13 +280,14 @@ def read_films(folders: tuple[str, ...], cache: Path, frames: int) -> list[Film]
             skipped.append(f"{file.name} ({unread_reason(error)})")
     if not films:
         reasons = f": {name_some(skipped)}" if skipped else ", no file at all"
-        raise ValueError(f"folders={folders!r} hold no usable video{reasons}")
+        named = name_some([repr(folder) for folder in folders])
+        raise ValueError(f"folders=({named}) hold no usable video{reasons}")
     remarks = [remark for film in films for remark in film.remarks]
     said = [name_some(remarks)] if remarks else []
     if skipped:
         said = [f"{len(skipped)} skipped, not usable as videos: {name_some(skipped)}", *said]
     if said:
-        warnings.warn(f"{', '.join(folders)}: {'; '.join(said)}", stacklevel=4)
+        warnings.warn(f"{name_some(list(folders))}: {'; '.join(said)}", stacklevel=4)
     return films
 
 

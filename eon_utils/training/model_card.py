@@ -119,6 +119,12 @@ of each source (other digits, textures, photographs, games), PSNR in dB, then SS
         parts.append(_videos_judged_by(path, score, size))
     if videos:
         parts.append(_videos_trained_on(videos))
+    public = [name for name in ("MovingMNIST", "UCF101") if mixture.get(name)]
+    if public:
+        names = " and ".join(public)
+        parts.append(
+            f"**Public sets** that it was trained on: {names} (`data/public_videos.md`).\n"
+        )
     parts.append("**Licence.** MIT, as the project.\n")
     return "\n".join(parts)
 

@@ -27,6 +27,7 @@ from eon_utils.data.clips import (
     check_whole,
 )
 from eon_utils.data.files import whole_file
+from eon_utils.data.public_clips import moving_mnist_sequences, placed_ucf101_files
 from eon_utils.data.shards import (
     INDEX,
     NOTED,
@@ -35,7 +36,7 @@ from eon_utils.data.shards import (
     find_shards,
     shard_loader,
 )
-from eon_utils.data.sources import SOURCES
+from eon_utils.data.sources import KINDS, SOURCES
 from eon_utils.data.video_clips import VideoClips, fingerprint, video_files
 from eon_utils.models.prior import MULTIPLE, Prior, load_prior, save_prior
 from eon_utils.models.trajectory_net import SLOTS, Reading
@@ -70,6 +71,7 @@ LEARNT = ("all", "content")
 PARTS = (*LEARNT, "frames")  # what may be trained without a recipe
 LARGE_EVERY = 7  # steps: one of so many is of clips of twice the size
 NEW_WORLD = "real"  # the source of own videos, by its name
+PUBLIC_FILES = {"MovingMNIST": moving_mnist_sequences, "UCF101": placed_ucf101_files}
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ class Recipe:
 
     def makes_large(self) -> bool:
         """Whether there are clips of twice the size: not out of shards, nor of slow sources."""
-        quick = [name for name, source in SOURCES.items() if source.quick]
-        drawn = {name for name, weight in self.weights().items() if weight > 0}
-        return self.large_every > 0 and not self.shards and bool(drawn & {NEW_WORLD, *quick})
+        drawn = [name for name, weight in self.weights().items() if weight > 0]
+        quick = any(KINDS[name].quick for name in drawn)
+        return self.large_every > 0 and not self.shards and quick
 
     def digest(self) -> str:
         """Names the training: one that differs in anything but its length has another.
@@ -222,7 +224,11 @@ class Recipe:
             if not Path(path).expanduser().exists():
                 missing = f"videos={path!r} does not exist (looked in {Path.cwd()})"
                 raise ValueError(f"{missing}; give folders of videos, or files")
-        real = self.weights().get(NEW_WORLD, 0)
+        weights = self.weights()
+        for name, find in PUBLIC_FILES.items():
+            if weights.get(name):
+                find()
+        real = weights.get(NEW_WORLD, 0)
         if real and not self.videos:
             raise ValueError(f"the mixture draws {NEW_WORLD!r} clips: name videos, or leave it out")
         if self.videos and not real:
@@ -272,14 +278,13 @@ def parse_mixture(settings: Mapping[str, float | str]) -> dict[str, float]:
     Raises:
         ValueError: for an unknown source, a weight below 0, or none above it.
     """
-    known = [*SOURCES, NEW_WORLD]
     try:
         mixture = {name: float(weight) for name, weight in settings.items()}
     except ValueError:
         mixture = {}
     positive = 0 < sum(mixture.values()) < float("inf")
-    if not set(mixture) <= set(known) or not positive or min(mixture.values()) < 0:
-        wanted = f"weights from 0 on, one above it, of {', '.join(known)}, such as leaves=5 pans=3"
+    if not set(mixture) <= set(KINDS) or not positive or min(mixture.values()) < 0:
+        wanted = f"weights from 0 on, one above it, of {', '.join(KINDS)}, such as leaves=5 pans=3"
         raise ValueError(f"mixture={dict(settings)!r} must be {wanted}")
     return mixture
 
@@ -316,12 +321,12 @@ def training_sources(
     mixture = default_mixture(bool(videos)) if mixture is None else mixture
     drawn = [name for name, weight in mixture.items() if weight]
     made: dict[str, ClipSource | CachedClips] = {}
-    # Real video first: what can't be used is found out before slow sources make their clips.
-    for name in sorted(drawn, key=lambda name: name != NEW_WORLD):
-        if name == NEW_WORLD or SOURCES[name].quick:
+    # Videos first: what can't be used is found out before slow sources make their clips.
+    for name in sorted(drawn, key=lambda name: not issubclass(KINDS[name], VideoClips)):
+        if KINDS[name].quick:
             made[name] = _source(name, FRESH_CLIPS, size, seed, videos)
         elif slow:
-            count = max(round(CLIPS_PER_WEIGHT * SOURCES[name].weight * scale), BATCH)
+            count = max(round(CLIPS_PER_WEIGHT * KINDS[name].weight * scale), BATCH)
             clips = _source(name, count, size, seed)
             made[name] = CachedClips(clips, folder, workers=None if folder else 0)
     return [made[name] for name in drawn if name in made]
@@ -330,7 +335,7 @@ def training_sources(
 def _source(name: str, count: int, size: int, seed: int, videos: Sequence[str] = ()) -> ClipSource:
     """Clips to train on, of one source by its name."""
     if name != NEW_WORLD:
-        return SOURCES[name](count, FRAMES, size, seed, **SOURCES[name].training_settings)
+        return KINDS[name](count, FRAMES, size, seed, **KINDS[name].training_settings)
     if not videos:
         raise ValueError(f"the mixture draws {name!r} clips: name videos, or leave it out")
     return VideoClips(count, FRAMES, size, seed, folders=tuple(videos))
@@ -676,7 +681,7 @@ def _made(recipe: Recipe, folder: Path) -> LoaderOf:
 def _streamed(recipe: Recipe) -> LoaderOf:
     """Clips out of shards."""
     folders = find_shards(recipe.shards)
-    irreversible = [name for name, source in SOURCES.items() if not source.reversible]
+    irreversible = [name for name, source in KINDS.items() if not source.reversible]
 
     def loader(processes: int, workers: int) -> DataLoader:
         return shard_loader(

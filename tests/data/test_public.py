@@ -13,6 +13,7 @@ from video_files import write
 
 from eon_utils.data import files
 from eon_utils.data.public import IMAGE_SETS, public_images, public_videos
+from eon_utils.data.public_clips import MovingMNISTClips, UCF101Clips
 
 
 def write_cifar10(root):
@@ -145,6 +146,47 @@ def test_moving_mnist_is_split_by_sequence(tmp_path):
     (tmp_path / "MovingMNIST" / "mnist_test_seq.npy").write_bytes(b"torn")
     with pytest.raises(FileNotFoundError, match="not complete"):
         public_videos("MovingMNIST", True, root=tmp_path)
+
+
+def test_clips_of_moving_mnist_are_of_one_part(tmp_path):
+    """Each sequence is of one brightness, and gets brighter by one with each frame."""
+    steps = np.arange(20, dtype=np.uint8)[:, None] + 10 * np.arange(20, dtype=np.uint8)
+    data = np.broadcast_to(steps[:, :, None, None], (20, 20, 64, 64))
+    (tmp_path / "MovingMNIST").mkdir()
+    file = tmp_path / "MovingMNIST" / "mnist_test_seq.npy"
+    np.save(file, data)
+    for train, sequences in ((True, range(18)), (False, range(18, 20))):
+        source = MovingMNISTClips(40, 5, 32, train=train, root=str(tmp_path))
+        clips = source.stack()
+        assert clips.shape == (40, 5, 3, 32, 32) and torch.equal(source[3], clips[3])
+        assert clips.std((2, 3, 4)).max() == 0, "a frame is of one sequence and one time"
+        values = (255 * clips[:, :, 0, 0, 0]).round()
+        assert torch.equal(values.diff(dim=1), torch.ones(40, 4)), "in order"
+        starts = values[:, 0].int().tolist()
+        of_part = {10 * sequence + first for sequence in sequences for first in range(16)}
+        assert set(starts) <= of_part and len(set(starts)) > 8
+    with pytest.raises(ValueError, match=r"frames=21: .* MovingMNIST have 20 frames"):
+        MovingMNISTClips(1, 21, root=str(tmp_path))
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"does not hold the sequences .*public_videos.md"):
+        MovingMNISTClips(1, root=str(tmp_path))
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"is missing; data/public_videos.md"):
+        MovingMNISTClips(1, root=str(tmp_path))
+
+
+def test_clips_of_ucf101_are_of_one_list(tmp_path):
+    write_ucf101(tmp_path, missing=("Archery/v_g08_c02",))
+    cache = str(tmp_path / "cache")
+    for train, brightness in ((True, {1, 3, 4}), (False, {6, 7, 8})):
+        source = UCF101Clips(20, 5, 16, train=train, root=str(tmp_path), cache=cache)
+        clips = source.stack()
+        assert clips.shape == (20, 5, 3, 16, 16) and len(repr(source)) < 300
+        assert set((clips.mean((1, 2, 3, 4)) * 255 / 20).round().tolist()) == brightness
+    for file in (tmp_path / "UCF-101").rglob("*.avi"):
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="UCF101 has none of its listed videos in"):
+        UCF101Clips(1, root=str(tmp_path), cache=cache)
 
 
 def test_bad_parameters_and_missing_clips_are_named(tmp_path, monkeypatch):

@@ -232,7 +232,7 @@ def test_what_cannot_be_used_is_named_once(folder, tmp_path):
 
 
 def test_nothing_usable_is_an_error_that_names_the_folders(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"folders=\('.*in',\) hold no usable video, no file at"):
+    with pytest.raises(ValueError, match=r"folders=\('.*in'\) hold no usable video, no file at"):
         videos(tmp_path)
     with pytest.raises(ValueError, match=r"folders=\(\) hold no usable video"):
         VideoClips(1)

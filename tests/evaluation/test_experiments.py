@@ -30,6 +30,7 @@ SCRIPTS = (
     "measure_processes",
     "profile_course",
     "scale_prior",
+    "silence_prior",
 )
 
 
@@ -70,6 +71,23 @@ def test_scripts_are_all_here(repo):
     assert files == {*SCRIPTS, "common", "joint_training", "rivals", "workloads"}
 
 
+def test_silencing_parts_of_the_prior(run):
+    whole, *parts, untrained = rows(run("silence_prior", "--clips", "2"))
+    assert whole[0] == "as it ships" and len(parts) == 8 and untrained[0] == "all of these"
+    lost = {row[0]: [float(cell.split("(")[1].rstrip(")")) for cell in row[1:]] for row in parts}
+    assert all(len(row) == 3 for row in [whole, *parts])
+    assert all(any(losses) for losses in lost.values()), "each is heard in some answer"
+    assert lost["the frame fitted to the past"][1] == 0, "between two frames there is none"
+
+
+def test_judging_the_flow(run):
+    table = rows(run("judge_prior", "--clips", "2", "--flow"))
+    assert [row[0] for row in table] == ["digits", "leaves", "pans", "games"]
+    for row in table[1:3]:
+        still, prior = float(row[2]), float(row[8])
+        assert prior < still / 2
+
+
 def test_judging_the_prior(run):
     table = rows(run("judge_prior", "--clips", "2"))
     assert [row[0] for row in table] == 2 * ["digits", "leaves", "pans", "games"]
@@ -108,22 +126,34 @@ def test_judging_transfer_goes_on_where_it_stopped(run, tmp_path):
     assert len(out.read_text().splitlines()) == 1 + 2 * 2 * 2  # worlds, learners, steps
 
 
-def test_ablating_the_prior(run, tmp_path):
-    options = ["--seconds", "0.1", "--scale", "0.001", "--clips", "1", "--folder", str(tmp_path)]
-    table = rows(run("ablate_prior", *options, "--only", "as it ships", "without games"))
-    names = [row[0] for row in table]
-    assert names[:2] == ["as it ships", "not fitted to the past"]
-    assert names[-2:] == ["not trained at all", "without games"]
-    assert table[0][-2] == "+0.00"
-
-
-def test_scaling_the_prior(run, tmp_path):
+def write_films(folder, count):
+    """A pan over a photograph, in so many files."""
     video_files = pytest.importorskip("video_files", reason="PyAV writes the videos")
     film = eon.CameraPans(1, 24, 96, train=False).stack()[0]
     pictures = list((255 * film).byte().permute(0, 2, 3, 1).numpy())
-    (tmp_path / "clips").mkdir()
-    for number in range(4):
-        video_files.write(tmp_path / "clips" / f"{number}.mp4", pictures)
+    folder.mkdir()
+    for number in range(count):
+        video_files.write(folder / f"{number}.mp4", pictures)
+
+
+def test_ablating_the_prior(run, tmp_path):
+    write_films(tmp_path / "videos", 2)
+    folders = f"--folder {tmp_path} --videos {tmp_path}/videos --score {tmp_path}/videos"
+    options = f"--steps 2 --batch 2 --scale 0.001 --clips 1 {folders} --out {tmp_path}/kept.csv"
+    names = ["as it ships", "without the second trajectory", "asked for the next frame alone"]
+    table = rows(run("ablate_prior", *options.split(), "--only", *names))
+    assert [row[0] for row in table] == names
+    assert all(len(row) == 5 for row in table) and "(" not in "".join(table[0])
+    assert all("(" in cell for row in table[1:] for cell in row[1:])
+    kept = (tmp_path / "kept.csv").read_text()
+    names.append("not trained")
+    again = rows(run("ablate_prior", *options.split(), "--only", *names))
+    assert again[:3] == table and again[3][0] == "not trained"
+    assert (tmp_path / "kept.csv").read_text().startswith(kept), "no training was made again"
+
+
+def test_scaling_the_prior(run, tmp_path):
+    write_films(tmp_path / "clips", 4)
     folder = str(tmp_path / "clips")
     options = ["--videos", folder, "--score", folder, "--steps", "1", "--scale", "0.001"]
     options += ["--folder", str(tmp_path), "--only", "0.1 million parameters", "half of it"]

@@ -18,7 +18,7 @@ from video_files import write_drift
 import eon_utils.__main__ as command
 from eon_utils import MovingDigits, load_prior, save_prior
 from eon_utils.__main__ import main
-from eon_utils.data import video_clips
+from eon_utils.data import public, video_clips
 from eon_utils.models import weight_files
 from eon_utils.training import (
     checkpoint,
@@ -354,6 +354,17 @@ def test_it_goes_on_from_a_prior_on_own_videos(quick):
     assert str(quick) not in card + json.dumps(saved)
 
 
+def test_it_trains_on_a_public_set(quick, monkeypatch):
+    monkeypatch.setattr(public, "DATA", quick)
+    (quick / "torchvision" / "MovingMNIST").mkdir(parents=True)
+    sequences = np.random.default_rng(0).integers(0, 256, (20, 10, 64, 64), np.uint8)
+    np.save(quick / "torchvision" / "MovingMNIST" / "mnist_test_seq.npy", sequences)
+    mixture = (("MovingMNIST", 1.0), ("digits", 3.0))
+    train_prior.ship(replace(TINY, mixture=mixture), quick, quick)
+    card = (quick / "prior.md").read_text(encoding="utf-8")
+    assert "MovingMNIST 25%" in card and "**Public sets** that it was trained on" in card
+
+
 def test_a_content_encoder_is_trained_anew_beside_a_network_that_stays(quick):
     train_prior.ship(TINY, quick / "first", quick)
     first = load_prior(quick / "first" / "prior.safetensors")
@@ -395,6 +406,8 @@ def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
         ("--lr nan", "lr=nan must be greater than 0"),
         ("--videos nowhere", "videos='nowhere' does not exist"),
         ("--mixture real=1", "the mixture draws 'real' clips: name videos"),
+        ("--mixture MovingMNIST=1", "MovingMNIST is not there"),
+        ("--mixture leaves=1 UCF101=2", "UCF101 is not complete"),
         ("--mixture leaves=1 --videos .", "the mixture draws no 'real' clips"),
         ("--mixture leaves", "--mixture leaves says no value; write --mixture name=value"),
         ("--from nofile", "there are no weights nofile"),
