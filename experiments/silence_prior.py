@@ -57,7 +57,7 @@ PARTS: dict[str, list[Part]] = {
     "what is learnt of the masks": [("fusion", slice(0, HYPOTHESES), 0.0)],
     "the residual": [("fusion", COLOURS, 0.0)],
 }
-PARTS["all of these"] = [
+PARTS["all that is learnt"] = [
     ("heads", slice(None), 0.0),
     ("fusion", slice(0, HYPOTHESES), 0.0),
     ("fusion", COLOURS, 0.0),

@@ -73,7 +73,7 @@ def test_scripts_are_all_here(repo):
 
 def test_silencing_parts_of_the_prior(run):
     whole, *parts, untrained = rows(run("silence_prior", "--clips", "2"))
-    assert whole[0] == "as it ships" and len(parts) == 8 and untrained[0] == "all of these"
+    assert whole[0] == "as it ships" and len(parts) == 8 and untrained[0] == "all that is learnt"
     lost = {row[0]: [float(cell.split("(")[1].rstrip(")")) for cell in row[1:]] for row in parts}
     assert all(len(row) == 3 for row in [whole, *parts])
     assert all(any(losses) for losses in lost.values()), "each is heard in some answer"

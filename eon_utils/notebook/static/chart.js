@@ -47,10 +47,8 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     svg.replaceChildren();
     px = null;
     if (!width || !values.length) return;
-    const names = curves.length > 1 ? curves.map((c) => add(svg, "text", { class: "eon-name" }, c.name)) : [];
-    for (const n of names)
-      while (n.getComputedTextLength() > 0.4 * width) n.textContent = `${n.textContent.slice(0, -2)}…`;
-    const label = Math.max(8, ...names.map((n) => n.getComputedTextLength() + 18 * u));
+    const names = curves.length > 1 ? curves.map((c) => nameOf(c.name, 0.4 * width)) : [];
+    const label = Math.max(8, ...names.flatMap((n) => n.rows.map((r) => r.getComputedTextLength() + 18 * u)));
     const left = 48 * u, right = width - label, top = 24 * u, bottom = height - 40 * u;
     const x0 = lx(firstStep), x1 = Math.max(x0 + 0.3, ...curves.map((c) => lx(c.steps.at(-1) ?? 0)));
     const ys = values.map(Math.log10), pad = 0.04 * (Math.max(...ys) - Math.min(...ys)) + 0.01;
@@ -91,11 +89,28 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     spread(names, top, bottom, right, u);
   }
 
+  // A name no wider than `most`: in two rows, broken at the space nearest to its middle, and cut where that is not
+  // enough.
+  function nameOf(name, most) {
+    const text = add(svg, "text", { class: "eon-name" });
+    const whole = add(text, "tspan", {}, name);
+    if (whole.getComputedTextLength() <= most) return { text, rows: [whole] };
+    const spaces = [...name].flatMap((letter, i) => (letter === " " ? [i] : []));
+    const middle = spaces.sort((a, b) => Math.abs(2 * a - name.length) - Math.abs(2 * b - name.length))[0];
+    const parts = middle ? [name.slice(0, middle), name.slice(middle + 1)] : [name];
+    whole.remove();
+    const rows = parts.map((part) => add(text, "tspan", {}, part));
+    for (const row of rows)
+      while (row.getComputedTextLength() > most) row.textContent = `${row.textContent.slice(0, -2)}…`;
+    return { text, rows };
+  }
+
   function spread(names, top, bottom, right, u) {
-    // the names stand at the heights where their curves end, pushed apart to one line of text each
+    // the names stand at the heights where their curves end, pushed apart to their rows of text
     const ends = curves.map((c, m) => ({ m, x: px(c.steps.at(-1) ?? firstStep), y: py(c.values.at(-1) ?? 1) }));
     const order = ends.filter((e) => names[e.m] && curves[e.m].values.length).sort((a, b) => a.y - b.y);
-    const gap = Math.min(15 * u, (bottom - top) / order.length);
+    const rows = Math.max(1, ...names.map((n) => n.rows.length));
+    const gap = Math.min(15 * u * rows, (bottom - top) / order.length);
     order.forEach((e, i) => (e.at = Math.max(e.y, i ? order[i - 1].at + gap : top)));
     for (let i = order.length - 1, limit = bottom; i >= 0; i--, limit -= gap) {
       order[i].at = Math.min(order[i].at, limit);
@@ -104,10 +119,12 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     for (const { m, x, y, at } of order) {
       const leader = `M${x + 2},${y}L${right + 2},${y}L${right + 10 * u},${at}`;
       add(svg, "path", { d: leader, stroke: stroke(curves[m].look).stroke, fill: "none" });
-      names[m].setAttribute("x", right + 14 * u);
-      names[m].setAttribute("y", at + 4 * u);
+      names[m].rows.forEach((row, i) => {
+        row.setAttribute("x", right + 14 * u);
+        row.setAttribute("y", at + 4 * u + 14 * u * (i - (names[m].rows.length - 1) / 2));
+      });
     }
-    names.forEach((n, m) => curves[m].values.length || n.remove());
+    names.forEach((n, m) => curves[m].values.length || n.text.remove());
   }
 
   function mark(step, reached, values) {
