@@ -33,6 +33,8 @@ from eon_utils.threads import core_watch
 
 TAKES = "an experiment of phase 6 takes clips"  # how errors of what it is given begin
 BATCH = 8  # clips a step of fine-tuning
+LEARNING_RATE = 1e-3  # of fine-tuning
+WARMUP = 5  # steps in which it rises: at full length the first ones can ruin what was learnt
 PREDICT_BATCH = 32
 CONTEXT = 5  # frames that a prediction is made from
 EVENT_FRAME = 6  # of a film: in which the event takes place
@@ -117,7 +119,7 @@ def fine_tune(
     seed: int,
     watched: Tensor | None = None,
 ) -> LearningCurve:
-    """Train a copy of a predictor on batches of eight clips.
+    """Train a copy of a predictor on batches of eight clips; the learning rate rises at first.
 
     Args:
         model: predicts the next frame; it stays as it is.
@@ -132,7 +134,7 @@ def fine_tune(
     """
     clips = in_unit_range(clips, TAKES)
     model = copy.deepcopy(model).requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     seconds = 0.0
@@ -147,6 +149,8 @@ def fine_tune(
                 with torch.no_grad():
                     frames.append(model(watched[:, :-1]).cpu())
         start = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min((step + 1) / WARMUP, 1)
         chosen = torch.randint(len(clips), (BATCH,), generator=generator)
         loss = loss_function(model.train(), clips[chosen].to(unseen.device), step)
         optimizer.zero_grad()
