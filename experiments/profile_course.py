@@ -76,7 +76,7 @@ AXES = {
             "V4 step": SIDES,
             "autoencoder step": SIDES,
             "autoencoder": SIDES[:3],
-            "prior step": SIDES[:3],
+            "prior step": SIDES,
             "predict": SIDES,
         },
         Size(batch=1),

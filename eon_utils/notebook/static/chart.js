@@ -34,14 +34,26 @@ function ticks(low, high, dense, most) {
   return [10 ** low, 10 ** high];
 }
 
+// Round numbers between two, so many at most: 1, 2 or 5 times a power of ten apart
+function evenTicks(low, high, most) {
+  const decade = 10 ** Math.floor(Math.log10((high - low) / most));
+  const apart = [1, 2, 5, 10].map((d) => d * decade).find((step) => (high - low) / step <= most);
+  const found = [];
+  for (let k = Math.ceil(low / apart); k * apart <= high; k++) found.push(k * apart);
+  return found;
+}
+
 // curves: [{name, look, steps, values, smooth}], positive values only; `smooth`, where there is one, are the values to
-// draw, with `values` faint behind. Names are written at the ends when there are several.
+// draw, with `values` faint behind. Names are written at the ends when there are several. Decibels are a logarithm
+// already; all else stands on a logarithmic axis.
 function chart(svg, curves, ylabel, firstStep, axis = "training step") {
+  const even = ylabel.includes("[dB]");
+  const height = (value) => (even ? value : Math.log10(value));
   const lx = (step) => Math.log10(Math.max(step, 0.5)); // step 0 stands half a step left of 1
   let px, py, marker, dots, lines = [];
 
   function layout() {
-    const width = svg.clientWidth, height = svg.clientHeight;
+    const width = svg.clientWidth, tall = svg.clientHeight;
     const u = parseFloat(getComputedStyle(svg).fontSize) / 13; // all distances grow with the letters
     const values = curves.flatMap((c) => c.values);
     svg.replaceChildren();
@@ -49,14 +61,15 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
     if (!width || !values.length) return;
     const names = curves.length > 1 ? curves.map((c) => nameOf(c.name, 0.4 * width)) : [];
     const label = Math.max(8, ...names.flatMap((n) => n.rows.map((r) => r.getComputedTextLength() + 18 * u)));
-    const left = 48 * u, right = width - label, top = 24 * u, bottom = height - 40 * u;
+    const left = 48 * u, right = width - label, top = 24 * u, bottom = tall - 40 * u;
     const x0 = lx(firstStep), x1 = Math.max(x0 + 0.3, ...curves.map((c) => lx(c.steps.at(-1) ?? 0)));
-    const ys = values.map(Math.log10), pad = 0.04 * (Math.max(...ys) - Math.min(...ys)) + 0.01;
+    const ys = values.map(height), pad = 0.04 * (Math.max(...ys) - Math.min(...ys)) + 0.01;
     const y0 = Math.min(...ys) - pad, y1 = Math.max(...ys) + pad;
     px = (step) => left + ((right - left) * (lx(step) - x0)) / (x1 - x0);
-    py = (value) => bottom - ((bottom - top) * (Math.log10(value) - y0)) / (y1 - y0);
+    py = (value) => bottom - ((bottom - top) * (height(value) - y0)) / (y1 - y0);
 
-    for (const v of ticks(y0, y1, 2, (bottom - top) / (16 * u))) {
+    const room = (bottom - top) / (16 * u); // for numbers, one below the other
+    for (const v of even ? evenTicks(y0, y1, room) : ticks(y0, y1, 2, room)) {
       add(svg, "line", { x1: left, x2: right, y1: py(v), y2: py(v), class: "eon-rule" });
       add(svg, "text", { x: left - 6 * u, y: py(v) + 4 * u, "text-anchor": "end" }, short(v));
     }
@@ -65,14 +78,14 @@ function chart(svg, curves, ylabel, firstStep, axis = "training step") {
       add(svg, "text", { x: px(s), y: bottom + 17 * u, "text-anchor": "middle" }, short(s));
     }
     add(svg, "line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "eon-axis" });
-    const quantity = add(svg, "text", { x: 0, y: 12 * u }, `${ylabel} (log)`);
-    const room = width - quantity.getComputedTextLength() - 12 * u;
+    const quantity = add(svg, "text", { x: 0, y: 12 * u }, even ? ylabel : `${ylabel} (log)`);
+    const beside = width - quantity.getComputedTextLength() - 12 * u;
     if (curves.some((c) => c.smooth)) {
       const note = add(svg, "text", { x: width, y: 12 * u, "text-anchor": "end", class: "eon-note" });
       note.textContent = "smoothed; faint: as measured";
-      if (note.getComputedTextLength() > room) note.textContent = "smoothed";
+      if (note.getComputedTextLength() > beside) note.textContent = "smoothed";
     }
-    add(svg, "text", { x: right, y: height - 4, "text-anchor": "end" }, `${axis} (log)`);
+    add(svg, "text", { x: right, y: tall - 4, "text-anchor": "end" }, `${axis} (log)`);
 
     marker = add(svg, "line", { y1: top, y2: bottom, class: "eon-marker" });
     const line = (c, values, style) => {

@@ -39,7 +39,7 @@ function render({ model, el }) {
       const value = spec.values[m][i], share = spec.accuracy[m]?.[i] ?? null;
       const texts = [`${spec.metric} ${digits(value)}`];
       if (share !== null) texts.push(`${share.toFixed(1)} % accuracy`);
-      if (step > spec.ends[m]) texts.push(`stopped at step ${whole(spec.ends[m])}`);
+      if (step > spec.ends[m]) texts.push(`ends at ${whole(spec.ends[m])}`);
       r.values[0].textContent = texts[0];
       r.values[1].textContent = texts.slice(1).join(" · ");
       r.text = texts.join(" · ");
