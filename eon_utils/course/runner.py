@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +25,10 @@ from eon_utils.config import ROOT
 from eon_utils.course.ledger import Row, duration, pivot, text_table, write_ledger
 from eon_utils.course.outputs import count_claims, ledger_rows
 from eon_utils.course.parameters import minutes, plan
+from eon_utils.course.side_by_side import side_by_side
 from eon_utils.course.site import build_site
 from eon_utils.data.files import alone_in, check_writable, whole_file
+from eon_utils.threads import usable_cores
 
 log = logging.getLogger("papermill")
 
@@ -192,9 +195,12 @@ def _execute_all(
 ) -> Iterator[tuple[Path, NotebookNode]]:
     """Run notebooks, and say how each ended; after Ctrl-C no other begins."""
     if workers > 1:
-        from eon_utils.course.side_by_side import side_by_side
-
-        for path, nb in side_by_side(jobs, out, workers):
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(usable_cores() // workers, 1))
+        # Later lessons take longer, so they begin: no core waits for a long last one.
+        each = [(path, out, values, threads) for path, values in reversed(jobs)]
+        for number, interrupted in side_by_side(_execute_quietly, each, workers):
+            path = each[number][0]
+            nb = as_it_ended(path, out / path.name, interrupted)
             say(f"{path.stem} ... {how_it_ended(nb)}")
             yield path, nb
         return
@@ -203,6 +209,15 @@ def _execute_all(
         yield path, nb
         if nb.metadata.eon.status == "interrupted":
             return
+
+
+def _execute_quietly(path: Path, out: Path, values: Mapping[str, Any], threads: str) -> None:
+    """`execute`, in a process of its own: a log tells, and nothing is printed."""
+    os.environ["OMP_NUM_THREADS"] = threads
+    quiet = io.StringIO()
+    with redirect_stdout(quiet), redirect_stderr(quiet), log_file(out / f"log_{path.stem}.txt"):
+        use_own_kernel()
+        execute(path, out / path.name, values)
 
 
 def _rows(asked: Asked, ended: Mapping[Path, NotebookNode]) -> list[Row]:

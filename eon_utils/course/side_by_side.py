@@ -1,66 +1,53 @@
-"""Several notebooks at once, each run by a process of its own."""
+"""Several pieces of work at once, each done by a process of its own."""
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
-
-from nbformat import NotebookNode
-
-from eon_utils.course import runner
-from eon_utils.threads import usable_cores
 
 PATIENCE = 20  # seconds in which a process that is told to end saves how far it came
 
 
 def side_by_side(
-    jobs: Sequence[tuple[Path, Mapping[str, Any]]], out: Path, workers: int
-) -> Iterator[tuple[Path, NotebookNode]]:
-    """Run notebooks, so many at a time. Each computes with its share of the cores.
-
-    Later lessons take longer, so they begin: no core waits for a long last one. After Ctrl-C those
-    that run are saved as far as they came, and no other begins.
+    work: Callable[..., None], jobs: Sequence[tuple[Any, ...]], workers: int
+) -> Iterator[tuple[int, bool]]:
+    """Do jobs, so many at a time. After Ctrl-C those under way may save, and no other begins.
 
     Args:
-        jobs: notebooks with their parameters.
-        out: folder for the executed ones, and a log of each.
+        work: called with what a job holds; Ctrl-C is a `KeyboardInterrupt` in it.
+        jobs: in this order.
         workers: at least 1.
 
     Yields:
-        Each notebook as soon as it has ended, executed as by `runner.execute`.
+        Of each job, as soon as it has ended, its number, and whether it was to end early.
     """
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(usable_cores() // workers, 1))
-    waiting = list(jobs)
-    running: dict[BaseProcess, Path] = {}
+    waiting = list(range(len(jobs)))
+    running: dict[BaseProcess, int] = {}
     interrupted = False
     while running or (waiting and not interrupted):
         try:
             while waiting and len(running) < workers and not interrupted:
-                path, values = waiting.pop()
-                running[_start(path, out, values, threads)] = path
+                number = waiting.pop(0)
+                running[_start(work, jobs[number])] = number
             wait([process.sentinel for process in running])
         except KeyboardInterrupt:
             interrupted = True
             _end(running)
         for process in [process for process in running if not process.is_alive()]:
-            path = running.pop(process)
-            yield path, runner.as_it_ended(path, out / path.name, interrupted)
+            yield running.pop(process), interrupted
 
 
-def _start(path: Path, out: Path, values: Mapping[str, Any], threads: str) -> BaseProcess:
-    """Run a notebook in a new process. Ctrl-C is not for it: this process hands it on."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=_work, args=(path, out, values, threads), daemon=True
-    )
+def _start(work: Callable[..., None], job: tuple[Any, ...]) -> BaseProcess:
+    """Do a job in a new process. Ctrl-C is not for it: this process hands it on."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_begin, args=(work, job), daemon=True)
     with _interrupts_wait():
         process.start()
     return process
@@ -79,21 +66,14 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(path: Path, out: Path, values: Mapping[str, Any], threads: str) -> None:
+def _begin(work: Callable[..., None], job: tuple[Any, ...]) -> None:
     """What such a process does."""
     if hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C does not reach it
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     threading.Thread(target=_follow, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = threads
-    with (
-        redirect_stdout(io.StringIO()),
-        redirect_stderr(io.StringIO()),
-        runner.log_file(out / f"log_{path.stem}.txt"),
-    ):
-        runner.use_own_kernel()
-        runner.execute(path, out / path.name, values)
+    work(*job)
 
 
 def _follow() -> None:
@@ -104,7 +84,7 @@ def _follow() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _end(running: Mapping[BaseProcess, Path]) -> None:
+def _end(running: Mapping[BaseProcess, int]) -> None:
     """Let processes save how far they came; whatever does not end is killed."""
     for process in running:
         if process.pid and process.is_alive():

@@ -42,7 +42,7 @@ def printed_in(path):
 
 def test_two_notebooks_run_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("eon_utils.course.side_by_side.usable_cores", lambda: 6)
+    monkeypatch.setattr("eon_utils.course.runner.usable_cores", lambda: 6)
     write(tmp_path, "00_first", MEET.format(root=tmp_path, own="a", other="b", seconds=60))
     write(tmp_path, "01_second", MEET.format(root=tmp_path, own="b", other="a", seconds=60))
     write(tmp_path, "02_third", "1 / 0")
