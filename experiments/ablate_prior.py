@@ -5,7 +5,8 @@
 Prints a Markdown table: trainings from nothing of equally many steps, with one thing left out, and
 what each reaches: PSNR in dB of the next frame from five, and of the one between two frames on each
 side, on held-out clips of each source, in the mean, and on the videos to judge by, mean of files.
-In brackets: how far it is from the first row. Two cores take 30 minutes a row.
+In brackets: how far it is from the first row. By the times of single steps two cores need half an
+hour for a row; no whole row was timed.
 
 A finished row is kept in the file --out, and a training has a checkpoint, so the same command goes
 on where it was stopped. Other rows, seeds and steps may be added in other calls.

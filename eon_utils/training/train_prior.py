@@ -123,9 +123,10 @@ class Recipe:
 
     def makes_large(self) -> bool:
         """Whether there are clips of twice the size: not out of shards, nor of slow sources."""
+        if self.large_every == 0 or self.shards:
+            return False
         drawn = [name for name, weight in self.weights().items() if weight > 0]
-        quick = any(KINDS[name].quick for name in drawn)
-        return self.large_every > 0 and not self.shards and quick
+        return any(KINDS[name].quick for name in drawn)
 
     def digest(self) -> str:
         """Names the training: one that differs in anything but its length has another.

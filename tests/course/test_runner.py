@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from terminal import start
 
 from eon_utils.__main__ import main, parser
 from eon_utils.course import extension, outputs, publish, runner
@@ -432,15 +432,7 @@ def test_ctrl_c_keeps_what_is_there(tmp_path):
     write(tmp_path / "notebooks" / "00_slow.ipynb", ["md # Slow", "print('begun')", wait])
     write(tmp_path / "notebooks" / "01_never.ipynb", ["md # Never"])
     words = ["run", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "eon_utils", *words],
-        start_new_session=True,
-        # a shell's background jobs ignore Ctrl-C
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start([sys.executable, "-m", "eon_utils", *words])
     while not (tmp_path / "on").exists() and process.poll() is None:
         time.sleep(0.1)
     time.sleep(1)

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from terminal import start
 
 from eon_utils.__main__ import main
 from eon_utils.course import outputs, runner
@@ -74,15 +74,7 @@ def two_that_wait(tmp_path):
         wait = MEET.format(root=tmp_path, own=own, other="nothing", seconds=120)
         write(tmp_path, name, "print('begun')", wait)
     words = ["run", "--root", str(tmp_path), "--out", str(tmp_path / "out"), "--workers", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "eon_utils", *words],
-        start_new_session=True,
-        # a shell's background jobs ignore Ctrl-C
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start([sys.executable, "-m", "eon_utils", *words])
     while process.poll() is None and not all((tmp_path / own).exists() for own in "ab"):
         time.sleep(0.1)
     time.sleep(1)

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from itertools import pairwise
 from unittest.mock import Mock
 
 import nbformat
 import pytest
+import terminal
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from eon_utils.__main__ import main
@@ -342,10 +342,7 @@ def start(root, *words):
     """A sweep in a process group of its own, as a terminal starts it."""
     command = [sys.executable, "-m", "eon_utils", "sweep", "01", "--preset", "smoke"]
     command += ["--root", str(root), "--out", str(root / "out"), *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # As in a terminal, also where these tests run in the background, which ignores Ctrl-C.
-    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=hears, **pipes)
+    return terminal.start(command, stderr=subprocess.PIPE)
 
 
 def wait_until(true, process=None):

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import partial
 
 import compare_ledgers
 import measure_sweep
@@ -14,6 +13,7 @@ import profile_course
 import pytest
 import torch
 from rivals import SMALL, ConvLSTM, SimVP
+from terminal import start
 
 import eon_utils as eon
 from eon_utils import __main__ as command_line
@@ -314,15 +314,11 @@ def test_ctrl_c_ends_the_gpu_job_when_a_part_ends_by_itself(repo, tmp_path):
     python = tmp_path / "python"
     python.write_text(STOPPABLE, encoding="utf-8")
     python.chmod(0o755)
-    job = subprocess.Popen(
+    job = start(
         ["bash", str(repo / "experiments" / "gpu.sh"), "--smoke"],
         env=os.environ | {"PYTHON": str(python), "OUT": str(tmp_path)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        # a shell's background jobs ignore Ctrl-C
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert job.stderr is not None and job.stderr.readline() == "part\n"
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does

@@ -250,6 +250,13 @@ def test_shards_count_by_their_settings(tmp_path):
     assert len(names) == 3
 
 
+def test_shards_may_be_of_a_source_that_nobody_knows(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "index.json").write_text('{"chunks": []}')
+    recipe = replace(TINY, mixture=None, shards=str(tmp_path))
+    assert recipe.weights() == {"mine": 1.0} and not recipe.makes_large()
+
+
 def test_what_is_best_is_judged_by_the_same_videos(quick):
     for name in ("one", "two"):
         write_drift(quick / name / "held.mkv", seed=len(name))
