@@ -409,8 +409,9 @@ def add_prior_options(add: Callable[..., Any]) -> None:
     add("--from", dest="start", default="", metavar="prior|FILE", help=text)
     text = "folder of clips that were written by the command shards, instead of videos"
     add("--shards", default="", metavar="FOLDER", help=text)
-    text = "all (default), or content: a content encoder from nothing, beside --from's network"
-    add("--learn", default="all", metavar="all|content", help=text)
+    text = "all (default); frames: all but the content encoder, which stays; or content: a content"
+    text += " encoder from nothing, beside --from's network"
+    add("--learn", default="all", metavar="all|frames|content", help=text)
     text = "go on from the checkpoint of the same settings (default: yes)"
     add("--resume", action=argparse.BooleanOptionalAction, default=True, help=text)
     text = "end a training after so long (default: the steps decide)"

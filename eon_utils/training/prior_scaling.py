@@ -43,7 +43,7 @@ def clips_seen(steps: Sequence[int], path: str | Path | None = None) -> list[int
         [0, 160]
     """
     every = read_weights("prior", "prior", path).about.get("trained", [])
-    trained = [one for one in every if one.get("learn", "all") == "all"]
+    trained = [one for one in every if one.get("learn", "all") != "content"]
     ends = np.cumsum([0, *(one["steps"] for one in trained)])
     seen = np.cumsum([0, *(one["steps"] * one.get("batch", BATCH) for one in trained)])
     return [int(count) for count in np.interp(steps, ends, seen)]

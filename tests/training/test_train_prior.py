@@ -111,7 +111,7 @@ def test_what_is_not_learnt_stays(learn):
     for name, part in parts.items():
         moved = any(parameter.grad is not None for parameter in part.parameters())
         assert moved == (learn in ("all", name)), name
-    with pytest.raises(ValueError, match="learn='motion' must be one of all, content, frames"):
+    with pytest.raises(ValueError, match="learn='motion' must be one of all, frames, content"):
         train_prior.PriorObjective(untrained(), "motion")
 
 
@@ -420,7 +420,7 @@ def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
         ("--from nofile", "there are no weights nofile"),
         ("--from /", "/ is a folder; give the file of weights in it"),
         ("--from prior --width 12", "width=12, but 'prior' has 24: --width 24"),
-        ("--learn motion", "learn='motion' must be one of all, content"),
+        ("--learn motion", "learn='motion' must be one of all, frames, content"),
         ("--learn content", "learn='content' goes on from weights: name them, --from prior"),
         ("--precision half", "precision='half' must be one of 32-true, bf16-mixed"),
         ("--devices 0", "devices=0 must be a whole number, at least 1"),
