@@ -39,6 +39,7 @@ class Variant(NamedTuple):
         silent: parts of the network that say nothing.
         questions: kinds that are asked, in turn; none: the usual ones.
         level_weight: of the loss of each coarser level.
+        already_good: mean squared error; what is better hardly counts.
         without: sources of which no clips are drawn.
         trains: False: the network is as it is built.
     """
@@ -46,6 +47,7 @@ class Variant(NamedTuple):
     silent: Sequence[Part] = ()
     questions: tuple[str, ...] = ()
     level_weight: float = train_prior.LEVEL_WEIGHT
+    already_good: float = train_prior.ALREADY_GOOD
     without: tuple[str, ...] = ()
     trains: bool = True
 
@@ -56,6 +58,7 @@ VARIANTS = {
     FIRST: Variant(),
     **{f"without {part}": Variant(layers) for part, layers in PARTS.items() if layers},
     "without losses of coarser levels": Variant(level_weight=0.0),
+    "with 40 dB good enough": Variant(already_good=1e-4),
     "asked for the next frame alone": Variant(questions=("next",)),
     "asked for the one between alone": Variant(questions=("between",)),
     "never asked for several frames": Variant(questions=NEVER_AHEAD),
@@ -97,6 +100,7 @@ def train(name: str, args: argparse.Namespace) -> tuple[eon.Prior, int]:
     settings = {
         "QUESTIONS": variant.questions or train_prior.QUESTIONS,
         "LEVEL_WEIGHT": variant.level_weight,
+        "ALREADY_GOOD": variant.already_good,
     }
     with patch.multiple(train_prior, **settings):
         _, trained = train_prior.train(

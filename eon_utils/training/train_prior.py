@@ -457,11 +457,11 @@ def reading_loss(reading: Reading, target: Tensor) -> Tensor:
         reading: of the network.
         target: what the frame was, (N, 3, H, W) in [0, 1].
     """
-    loss = log_error(reading.frame, target)
+    loss = log_error(reading.frame, target, ALREADY_GOOD)
     for level in reading.levels[:-1]:
         blend = level.blend + 0.5  # (N, 3, h, w)
         small = F.interpolate(target, blend.shape[-2:], mode="area")
-        loss = loss + LEVEL_WEIGHT * log_error(blend, small)
+        loss = loss + LEVEL_WEIGHT * log_error(blend, small, ALREADY_GOOD)
     return loss
 
 

@@ -102,6 +102,12 @@ def test_every_kind_of_question_is_learnt(kind):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
+def test_what_is_better_than_40_db_still_counts():
+    frames = torch.zeros(2, 3, 8, 8)
+    fair, good = (train_prior.log_error(frames + error, frames) for error in (0.01, 0.005))
+    assert fair - good > 1, "of six decibels five count"
+
+
 @pytest.mark.parametrize("learn", ["all", "frames", "content"])
 def test_what_is_not_learnt_stays(learn):
     objective = train_prior.PriorObjective(untrained(), learn)
@@ -387,6 +393,19 @@ def test_a_content_encoder_is_trained_anew_beside_a_network_that_stays(quick):
     assert "**While it trained,**" in card, "what was measured when the network was trained"
     recorded = recording.read_recording(quick / "out" / recording.FILE)
     assert recorded.snapshot_steps == [0, 3]
+
+
+def test_the_network_is_trained_further_beside_a_content_encoder_that_stays(quick):
+    train_prior.ship(TINY, quick / "first", quick)
+    start = quick / "first" / "prior.safetensors"
+    first = load_prior(start)
+    train_prior.ship(replace(TINY, start=str(start), learn="frames"), quick / "out", quick)
+    prior = load_prior(quick / "out" / "prior.safetensors")
+    clips = torch.rand(2, 4, 3, 32, 32)
+    assert torch.equal(prior.looks(clips), first.looks(clips))
+    assert not torch.equal(prior.predict(clips), first.predict(clips))
+    recorded = recording.read_recording(quick / "out" / recording.FILE)
+    assert recorded.snapshot_steps == [0, 3, 6], "both trainings"
 
 
 def test_a_training_that_was_stopped_saves_nothing(quick, monkeypatch):
