@@ -171,8 +171,8 @@ def main() -> None:
     options.add_argument("--score", type=Path, help="folder of videos to judge by (none)")
     options.add_argument("--steps", type=int, default=4000, help="of each training (4000)")
     options.add_argument("--batch", type=int, default=16, help="clips a step (16)")
-    help_text = "numbers (bf16-mixed)"
-    options.add_argument("--precision", choices=PRECISIONS, default="bf16-mixed", help=help_text)
+    help_text = "numbers (32-true)"
+    options.add_argument("--precision", choices=PRECISIONS, default="32-true", help=help_text)
     options.add_argument(
         "--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="trainings (all)"
     )

@@ -43,6 +43,11 @@ def started() -> Started | None:
     return None
 
 
+def _lacks_bfloat16() -> bool:
+    """Whether this CPU emulates half precision, operation by operation."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 class WholeInputs(MixedPrecision):
     """Convolutions in half precision; what comes in stays as it is.
 
@@ -99,7 +104,12 @@ def several_processes(
         # Without, a GPU's process is aborted when another is lost, and can't save. It waits for the
         # GPU at each step anyway, to log the loss.
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
-    return Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
+    fabric = Fabric(accelerator=device().type, devices=devices, num_nodes=num_nodes, **settings)
+    emulated = not on_gpu and precision != "32-true" and _lacks_bfloat16()
+    if emulated and fabric.is_global_zero:
+        slow = "this CPU (AVX2) has no instructions for it, and a step takes several times as long"
+        warnings.warn(f"precision={precision!r}: {slow}; leave it out", stacklevel=2)
+    return fabric
 
 
 def _agreed(name: str, asked: T | None, launcher: str, there: T) -> T:

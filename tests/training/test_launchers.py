@@ -140,6 +140,15 @@ def test_fabric_run_hands_its_options_on_once(variables):
     assert not [name for name in os.environ if name.startswith("LT_")]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which has bfloat16")
+@pytest.mark.parametrize(("able", "warned"), [("AVX2", 1), ("AVX512", 0)])
+def test_half_precision_is_warned_of_where_it_is_emulated(able, warned, monkeypatch, recwarn):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: able)
+    several_processes(precision="32-true")
+    several_processes(precision="bf16-mixed")
+    assert sum("has no instructions" in str(one.message) for one in recwarn) == warned
+
+
 @pytest.mark.parametrize(
     ("settings", "asked", "message"),
     [
