@@ -16,6 +16,8 @@ ENDS = 3  # frames that are predicted: the one to come, and the last two
 GLOBAL_WEIGHT = 5.0  # of the whole frame in the fit, beside a place's own surroundings
 POOLED = 4  # side of the squares of pixels that share their weights
 RIDGE = 0.02  # pull towards the default, as a share of the hypotheses' mean square
+POWER = 4.0  # of a mean squared error, by which the fit and its rivals are weighed
+SHARES = (1.0, 0.0, 1.75)  # logits by which the fit, its first hypothesis and no change count more
 LEAST_SQUARE = 1e-5  # of differences; what is smaller says nothing
 
 
@@ -123,7 +125,9 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
 
     The rivals are the first hypothesis alone, and none: the last frame as it is. The fit is judged
     on each frame of the past by weights from the other one. Each of the three counts by the inverse
-    square of its error, the fit e times as much. With one frame of the past, nothing is mixed.
+    fourth power of its error, the geometric mean of both frames: what was right once and wrong once
+    is no better than what was half right twice. `SHARES` favours some. With one frame of the past,
+    nothing is mixed.
 
     Args:
         hypotheses, target, default: as `ridge_weights`, L at most 2.
@@ -141,12 +145,12 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
     left_out = torch.stack(others)[:, :, :, None] * hypotheses  # (2, N, K, 3, H, W)
     left_out = left_out.sum(2)
 
-    errors = torch.stack([left_out - target, hypotheses[:, :, 0] - target, target])
-    errors = errors.square().mean((1, 3)).transpose(0, 1)  # (N, 3, H, W)
-    errors = _surroundings(F.avg_pool2d(errors, POOLED))  # (N, 3, h, w)
-    errors = LEAST_SQUARE + errors / (1 + GLOBAL_WEIGHT)
-    bonus = errors.new_tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
-    logits = bonus - 2 * errors.log()
+    errors = torch.stack([left_out - target, hypotheses[:, :, 0] - target, target], 2)
+    errors = errors.square().mean(3)  # (2, N, 3, H, W)
+    errors = F.avg_pool2d(errors.flatten(0, 1), POOLED)  # (2 N, 3, h, w)
+    errors = LEAST_SQUARE + _surroundings(errors) / (1 + GLOBAL_WEIGHT)
+    levels = errors.log().unflatten(0, (2, -1)).mean(0)  # (N, 3, h, w)
+    logits = levels.new_tensor(SHARES).view(3, 1, 1) - POWER * levels
     shares = _upsample(logits.softmax(1), target)  # (N, 3, H, W)
     fit_share, first_share, _ = shares.split(1, 1)  # (N, 1, H, W) each
     mixed = fit_share * fitted
