@@ -18,6 +18,8 @@ POOLED = 4  # side of the squares of pixels that share their weights
 RIDGE = 0.02  # pull towards the default, as a share of the hypotheses' mean square
 POWER = 4.0  # of a mean squared error, by which the fit and its rivals are weighed
 SHARES = (1.0, 0.0, 1.75)  # logits by which the fit, its first hypothesis and no change count more
+NEAR = 4  # pixels each way, within which an error of the past raises doubt
+DOUBTED = 2e-4  # mean squared error of 37 dB: half in doubt
 LEAST_SQUARE = 1e-5  # of differences; what is smaller says nothing
 
 
@@ -26,6 +28,7 @@ class PastFit(NamedTuple):
 
     frame: Tensor  # (N, 3, H, W), shifted as the frames are
     error: Tensor  # (N, 1, H, W): squared, of the plain prediction of the last frame
+    doubt: Tensor  # (N, 1, H, W): 0 where that was exact, up to 1; how much there is to learn
     velocities: list[Tensor]  # of the frame to come, as `coarse_to_fine` gives them
 
 
@@ -58,7 +61,9 @@ def fit_to_past(pyramid: list[Tensor]) -> PastFit:
     weights = leave_one_out_weights(torch.stack(past), answers, default)  # (N, 4, H, W)
     frame = frames[:, 0] + (weights[:, :, None] * future).sum(1)
     error = (past[0][:, 0] - answers[0]).square().mean(1, keepdim=True)
-    return PastFit(frame, error, [velocity[:count] for velocity in velocities])
+    around = (window_mean(error, NEAR) + global_mean(error)) / 2
+    doubt = around / (around + DOUBTED)
+    return PastFit(frame, error, doubt, [velocity[:count] for velocity in velocities])
 
 
 def ridge_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -> Tensor:

@@ -302,19 +302,24 @@ class TrajectoryNet(nn.Module):
         if past is None:
             fitted = far
             error = torch.zeros_like(nearest)
+            doubt = torch.ones_like(nearest)
             fit_logit = torch.full_like(nearest, ABSENT)
         else:
             fitted = past.frame
             error = past.error
+            doubt = past.doubt
             fit_logit = torch.full_like(nearest, FIT_BONUS)
         further = torch.stack([far, frames[:, 0], fitted], 1)
         hypotheses = torch.cat([first, second, further], 1)  # (N, 11, 3, H, W)
         output = self.fusion(torch.cat([hypotheses.flatten(1, 2), 10 * error, state], 1))
         more, gate, colours = output.split((hypotheses.shape[1], 1, COLOURS), 1)
         bonus = [logits, logits - OTHER_PENALTY, nearest, nearest - STILL_PENALTY, fit_logit]
-        masks = (torch.cat(bonus, 1) + more).softmax(1)
+        masks = (torch.cat(bonus, 1) + more).softmax(1)  # (N, 11, H, W)
+        # Where the past went as the fit says, the frame is the fit: a network only adds noise.
+        others = doubt * masks[:, :-1]
+        masks = torch.cat([others, 1 - others.sum(1, keepdim=True)], 1)
         masks = masks[:, :, None]  # (N, 11, 1, H, W)
-        residual = torch.sigmoid(gate + RESIDUAL_GATE) * colours  # (N, 3, H, W)
+        residual = doubt * torch.sigmoid(gate + RESIDUAL_GATE) * colours  # (N, 3, H, W)
         hypotheses = hypotheses + 0.5
         frame = (masks * hypotheses).sum(1) + residual
         # A clip of one picture goes on with that picture, to the last bit.

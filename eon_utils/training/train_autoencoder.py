@@ -42,7 +42,6 @@ CORNERS = (
     (6, 1),
     (1, 6),
 )  # cells from off the grid too: a picture may be cut anywhere
-GOOD_ENOUGH = 1e-4  # mean squared error of 40 dB: what is better counts no more
 PIXELS = 64  # side of a picture to train on
 INNER = 56  # side of what is cut there
 CHUNK = 100  # pictures encoded at a time
@@ -180,7 +179,7 @@ class RefinementObjective(nn.Module):
         """A batch of `RefinementPairs` -> the loss, a scalar."""
         model = self.autoencoder
         skips = None if model.skip_encoder is None else model.skips(images)
-        return log_error(model.refine(rough, row, skips), images, GOOD_ENOUGH)
+        return log_error(model.refine(rough, row, skips), images)
 
 
 def train(

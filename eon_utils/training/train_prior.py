@@ -56,13 +56,13 @@ FRESH_CLIPS = 100_000  # of a source whose clips are made as they are drawn
 FRAMES = 10  # of a clip that is made; a draw takes some of them
 DRAWN = 7  # frames of a draw: four to predict from, and three to predict
 BATCH = 16
-ALREADY_GOOD = 1e-5  # mean squared error of 50 dB: what is better counts no more
+ALREADY_GOOD = 1e-4  # mean squared error of 40 dB: what is better counts no more
 LEVEL_WEIGHT = 0.15  # of the loss of each level's own blend, beside that of the frame
 CONTRAST_WEIGHT = 0.03  # of `ClipContrast`, which trains layers of its own
 AHEAD = 3  # frames that are predicted in a row
 QUESTIONS = (  # in turn
     *("between", "next", "between", "ahead", "between", "next", "between", "next"),
-    *("between", "next", "next", "ahead", "between", "next", "between", "any"),
+    *("between", "next", "between", "ahead", "between", "next", "between", "any"),
 )
 UNEVEN = 0.25  # share of the questions in between with one frame on each side
 WIDTH = 24  # channels at full size, of the shipped prior

@@ -102,10 +102,13 @@ def test_every_kind_of_question_is_learnt(kind):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
-def test_what_is_better_than_40_db_still_counts():
+def test_what_is_good_enough_counts_no_more():
     frames = torch.zeros(2, 3, 8, 8)
-    fair, good = (train_prior.log_error(frames + error, frames) for error in (0.01, 0.005))
-    assert fair - good > 1, "of six decibels five count"
+    for enough, counted in ((1e-3, (0, 0.1)), (1e-6, (1.3, 1.4))):
+        fair, good = (
+            train_prior.log_error(frames + error, frames, enough) for error in (0.01, 0.005)
+        )
+        assert counted[0] < fair - good < counted[1], "of log 4, which is 6 dB"
 
 
 @pytest.mark.parametrize("learn", ["all", "frames", "content"])
