@@ -53,7 +53,7 @@ PARTS: dict[str, list[Part]] = {
     "which frame, by level": [("heads", LOGITS, 0.0)],
     "the second trajectory": [("fusion", SECOND, ABSENT)],
     "the frame not moved": [("fusion", STILL, ABSENT)],
-    "the frame fitted to the past": [("fusion", FIT, ABSENT)],
+    "the fit to the past, where in doubt": [("fusion", FIT, ABSENT)],
     "what is learnt of the masks": [("fusion", slice(0, HYPOTHESES), 0.0)],
     "the residual": [("fusion", COLOURS, 0.0)],
 }

@@ -77,7 +77,7 @@ def test_silencing_parts_of_the_prior(run):
     lost = {row[0]: [float(cell.split("(")[1].rstrip(")")) for cell in row[1:]] for row in parts}
     assert all(len(row) == 3 for row in [whole, *parts])
     assert all(any(losses) for losses in lost.values()), "each is heard in some answer"
-    assert lost["the frame fitted to the past"][1] == 0, "between two frames there is none"
+    assert lost["the fit to the past, where in doubt"][1] == 0, "between two frames there is none"
 
 
 def test_judging_the_flow(run):
