@@ -94,6 +94,9 @@ class Outcome:
 
 def train(job: Job) -> None:
     """Train, in one of the processes; writes its report."""
+    # CPUs round other batches otherwise, and a training amplifies it: in single precision, a fault
+    # could not be told from rounding.
+    torch.set_default_dtype(torch.float64)
     fabric = launchers.several_processes(job.count)
     fabric.launch()
     rank = fabric.global_rank
@@ -108,7 +111,7 @@ def train(job: Job) -> None:
         event = job.event if step == job.at and rank == job.who else ""
         if event in ("stop", "kill", "freeze", "terminate"):
             _happen(job, run)
-        loss, share = _losses(run, batch, step)
+        loss, share = _losses(run, batch.double(), step)
         if event == "nan":
             loss = loss * float("nan")
         if event == "kill in the backward pass":

@@ -72,10 +72,10 @@ class ClipContrast(nn.Module):
         rows = torch.arange(count, device=clips.device)
         frames = clips[rows[:, None], order[:, :2]]  # (N, 2, 3, H, W)
         first, second = (random_views(frames[:, side], rng) for side in range(2))
-        query = F.normalize(self.head(encoder(first)).float(), dim=1)  # (N, 64)
+        query = F.normalize(self.head(encoder(first)).to(self.queue), dim=1)  # (N, 64)
         with torch.no_grad():
             self._follow(encoder)
-            keys = self.slow_head(self.slow_encoder(second)).float()
+            keys = self.slow_head(self.slow_encoder(second)).to(self.queue)
             keys = joint_rows(F.normalize(keys, dim=1))  # (W N, 64), of W processes
         with torch.autocast(clips.device.type, enabled=False):
             queued = min(int(self.filled), QUEUED_STEPS * len(keys))
