@@ -17,7 +17,7 @@ GLOBAL_WEIGHT = 5.0  # of the whole frame in the fit, beside a place's own surro
 POOLED = 4  # side of the squares of pixels that share their weights
 RIDGE = 0.02  # pull towards the default, as a share of the hypotheses' mean square
 POWER = 4.0  # of a mean squared error, by which the fit and its rivals are weighed
-SHARES = (1.0, 0.0, 1.75)  # logits by which the fit, its first hypothesis and no change count more
+BONUSES = (1.0, 0.0, 1.75)  # logits by which the fit, its first hypothesis and no change count more
 NEAR = 4  # pixels each way, within which an error of the past raises doubt
 DOUBTED = 2e-4  # mean squared error of 37 dB: half in doubt
 LEAST_SQUARE = 1e-5  # of differences; what is smaller says nothing
@@ -131,7 +131,7 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
     The rivals are the first hypothesis alone, and none: the last frame as it is. The fit is judged
     on each frame of the past by weights from the other one. Each of the three counts by the inverse
     fourth power of its error, the geometric mean of both frames: what was right once and wrong once
-    is no better than what was half right twice. `SHARES` favours some. With one frame of the past,
+    is no better than what was half right twice. `BONUSES` favours some. With one frame of the past,
     nothing is mixed.
 
     Args:
@@ -155,7 +155,7 @@ def leave_one_out_weights(hypotheses: Tensor, target: Tensor, default: Tensor) -
     errors = F.avg_pool2d(errors.flatten(0, 1), POOLED)  # (2 N, 3, h, w)
     errors = LEAST_SQUARE + _surroundings(errors) / (1 + GLOBAL_WEIGHT)
     levels = errors.log().unflatten(0, (2, -1)).mean(0)  # (N, 3, h, w)
-    logits = levels.new_tensor(SHARES).view(3, 1, 1) - POWER * levels
+    logits = levels.new_tensor(BONUSES).view(3, 1, 1) - POWER * levels
     shares = _upsample(logits.softmax(1), target)  # (N, 3, H, W)
     fit_share, first_share, _ = shares.split(1, 1)  # (N, 1, H, W) each
     mixed = fit_share * fitted

@@ -315,7 +315,7 @@ class TrajectoryNet(nn.Module):
         more, gate, colours = output.split((hypotheses.shape[1], 1, COLOURS), 1)
         bonus = [logits, logits - OTHER_PENALTY, nearest, nearest - STILL_PENALTY, fit_logit]
         masks = (torch.cat(bonus, 1) + more).softmax(1)  # (N, 11, H, W)
-        # Where the past went as the fit says, the frame is the fit: a network only adds noise.
+        # Where the past went as its motion said, the frame is the fit: a network only adds noise.
         others = doubt * masks[:, :-1]
         masks = torch.cat([others, 1 - others.sum(1, keepdim=True)], 1)
         masks = masks[:, :, None]  # (N, 11, 1, H, W)

@@ -457,6 +457,7 @@ def reading_loss(reading: Reading, target: Tensor) -> Tensor:
         reading: of the network.
         target: what the frame was, (N, 3, H, W) in [0, 1].
     """
+    # The floor is named, not left to the default, so that an ablation can set another.
     loss = log_error(reading.frame, target, ALREADY_GOOD)
     for level in reading.levels[:-1]:
         blend = level.blend + 0.5  # (N, 3, h, w)
