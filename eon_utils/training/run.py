@@ -787,7 +787,9 @@ def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
         yield
     finally:
         for number, handler in before:
-            signal.signal(number, handler)
+            # torchrun sends SIGTERM to those that are left: each still has to say what happened.
+            if run.status != "lost" or number != signal.SIGTERM:
+                signal.signal(number, handler)
 
 
 def _cooled(step: int, spent: float, cooldown: float, steps: int, seconds: float | None) -> float:

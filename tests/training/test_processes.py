@@ -1,5 +1,7 @@
 """Several processes train one model: as one with the joint batch would, whatever happens to one."""
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -192,6 +194,23 @@ def test_processes_that_would_begin_at_different_steps_say_so(tmp_path):
 )
 def test_errors_of_contact_are_known(error, lost):
     assert processes.is_of_contact(error) == lost
+
+
+def test_one_that_lost_the_others_says_so_though_its_launcher_ends_it(tmp_path, monkeypatch):
+    run = TrainingRun(torch.nn.Linear(1, 1), 4, name="t", folder=tmp_path)
+
+    def lose():
+        run.status = "lost"
+        raise ConnectionError("one has ended")
+
+    monkeypatch.setattr(run, "_agreed", lose)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(ConnectionError, match="one has ended"):
+            next(iter(run.batches(torch.zeros(4, 1))))
+        os.kill(os.getpid(), signal.SIGTERM)  # as torchrun does: it must not cut the words off
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_rows_are_dealt_as_batches_are(monkeypatch):
