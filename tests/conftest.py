@@ -14,6 +14,7 @@ from eon_utils.threads import GLANCE, BusyCores
 busy_cores = BusyCores()
 time.sleep(GLANCE)
 free = (os.cpu_count() or 1) - busy_cores()
+free /= int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", "2" if free > 1.5 else "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
