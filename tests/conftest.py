@@ -9,14 +9,19 @@ import torch
 
 from eon_utils.threads import GLANCE, BusyCores
 
-# For these tests, and for every kernel that a test starts: with more threads than free
-# cores the same test can be eight times slower.
-busy_cores = BusyCores()
-time.sleep(GLANCE)
-free = (os.cpu_count() or 1) - busy_cores()
-free /= int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", "2" if free > 1.5 else "1")
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+def pytest_configure(config):
+    """Few threads, for these tests and for every kernel that a test starts.
+
+    With more threads than free cores the same test can be eighty times slower. Of several processes
+    of tests, the one that starts the others decides for all.
+    """
+    busy_cores = BusyCores()
+    time.sleep(GLANCE)
+    free = (os.cpu_count() or 1) - busy_cores()
+    free /= getattr(config.option, "numprocesses", None) or 1
+    os.environ.setdefault("OMP_NUM_THREADS", "2" if free > 1.5 else "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")
