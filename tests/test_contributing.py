@@ -114,7 +114,7 @@ def put(house, path, text, before=None):
 
 def run(house, *words, timeout=500):
     """Run Python in the copy, on the copy; returns what it printed."""
-    env = os.environ | {"PYTHONPATH": str(house), "OMP_NUM_THREADS": "2"}
+    env = os.environ | {"PYTHONPATH": str(house)}
     done = subprocess.run(
         [sys.executable, *words],
         cwd=house,
