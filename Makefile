@@ -21,7 +21,7 @@ help:
 	@echo "make course [PRESET=smoke] run every notebook headless into runs/, build the site, print the table"
 	@echo "           [WORKERS=1]         so many notebooks at a time, each with its share of the cores (2)"
 	@echo "make test                  run every test, and check form and types of the code"
-	@echo "           [WORKERS=1]         so many tests at a time (2)"
+	@echo "           [WORKERS=1]         so many files of tests at a time (2)"
 	@echo "make notebooks [ONLY=02]   run the notebooks and save their outputs in place (laptop)"
 	@echo "make site                  build the site of the last run; of the committed notebooks if there is none"
 	@echo "make slides [ONLY=02]      a deck of slides a lesson, and a handout to print, in build/slides/"

@@ -103,7 +103,8 @@ class TrainingRun:
         ValueError: for a checkpoint of something else: of other pictures, another model, optimizer
             or setting of them (noise, learning rate), or of more steps; for one that is damaged;
             where processes find different ones; and when results and target differ in shape.
-        ConnectionError: in a step, when another process is lost.
+        ConnectionError: in a step, when another process is lost. From then on SIGTERM does nothing,
+            so that a launcher that ends this process, too, does not cut its last words off.
     """
 
     def __init__(
@@ -771,7 +772,10 @@ class _AsyncSteps:
 
 @contextmanager
 def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
-    """During a run Ctrl-C, an interrupt or SIGTERM asks it to stop; a second Ctrl-C interrupts."""
+    """During a run Ctrl-C, an interrupt or SIGTERM asks it to stop; a second Ctrl-C interrupts.
+
+    After a run that lost other processes SIGTERM stays without effect.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -787,9 +791,9 @@ def _interrupt_stops(run: TrainingRun) -> Iterator[None]:
         yield
     finally:
         for number, handler in before:
-            # torchrun sends SIGTERM to those that are left: each still has to say what happened.
-            if run.status != "lost" or number != signal.SIGTERM:
-                signal.signal(number, handler)
+            if run.status == "lost" and number == signal.SIGTERM:
+                continue  # torchrun sends it to those that are left: each has yet to say why
+            signal.signal(number, handler)
 
 
 def _cooled(step: int, spent: float, cooldown: float, steps: int, seconds: float | None) -> float:
